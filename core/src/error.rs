@@ -1,0 +1,117 @@
+//! Numbered errors, the same in Rust, C, Python and HTTP. A number is never reused.
+
+use core::fmt;
+
+/// What went wrong. The discriminant is the public error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file does not start like a safetensors file.
+    NotSafetensors = 101,
+    /// The header is malformed, or larger than 64 KiB.
+    Header = 102,
+    /// The tensors do not tile the data exactly.
+    TensorLayout = 103,
+    /// A format, input, layer or data type that this version does not run.
+    Unsupported = 104,
+    /// A tensor's shape does not fit the layer line.
+    Shape = 105,
+    /// A weight is NaN or infinite.
+    NonFinite = 106,
+    /// The scratch memory is not aligned to 16 bytes.
+    Misaligned = 107,
+    /// A required metadata key is absent.
+    MetadataMissing = 108,
+    /// The URL is empty after trimming ASCII white space.
+    EmptyUrl = 201,
+    /// The URL is longer than 65,536 bytes.
+    UrlTooLong = 202,
+    /// The item is not a string (Python, JSON).
+    NotAString = 203,
+    /// The scratch memory is shorter than `scratch_len()`.
+    ScratchTooSmall = 301,
+    /// The output array is too short.
+    OutputTooSmall = 302,
+    /// A setting of this name does not exist.
+    UnknownSetting = 401,
+    /// A setting has a value that it cannot take.
+    BadValue = 402,
+    /// The address to listen on is in use.
+    AddressInUse = 403,
+    /// The service is overloaded.
+    Overloaded = 501,
+    /// The feedback store is unavailable.
+    FeedbackUnavailable = 502,
+    /// A broken invariant: a defect of this library.
+    Internal = 901,
+}
+
+impl Error {
+    /// The public error number.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// One English sentence fragment, without the number.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NotSafetensors => "not a safetensors file",
+            Self::Header => "header malformed or larger than 64 KiB",
+            Self::TensorLayout => "tensors do not tile the data",
+            Self::Unsupported => "unsupported format, input, layer or data type",
+            Self::Shape => "wrong shape",
+            Self::NonFinite => "weight is NaN or infinite",
+            Self::Misaligned => "scratch memory not aligned to 16 bytes",
+            Self::MetadataMissing => "metadata missing",
+            Self::EmptyUrl => "empty URL",
+            Self::UrlTooLong => "URL longer than 65536 bytes",
+            Self::NotAString => "not a string",
+            Self::ScratchTooSmall => "scratch memory too small",
+            Self::OutputTooSmall => "output array too small",
+            Self::UnknownSetting => "unknown setting",
+            Self::BadValue => "bad value",
+            Self::AddressInUse => "address in use",
+            Self::Overloaded => "overloaded",
+            Self::FeedbackUnavailable => "feedback store unavailable",
+            Self::Internal => "internal error",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.message())
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why a model file was refused, and the tensor, metadata key or layer that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadError<'a> {
+    /// The numbered error.
+    pub error: Error,
+    /// The offending item as it stands in the file; empty when the whole file is meant.
+    pub item: &'a str,
+}
+
+impl<'a> LoadError<'a> {
+    pub(crate) const fn new(error: Error, item: &'a str) -> Self {
+        Self { error, item }
+    }
+}
+
+impl fmt::Display for LoadError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.item.is_empty() {
+            self.error.fmt(f)
+        } else {
+            write!(f, "{}: {}", self.error, self.item)
+        }
+    }
+}
+
+impl core::error::Error for LoadError<'_> {}

@@ -1,0 +1,2 @@
+//! The embedded default model.
+#![no_std]
