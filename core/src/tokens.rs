@@ -255,7 +255,8 @@ mod tests {
 
     fn ids(url: &[u8], input: Input, table: &[u32]) -> Vec<u16> {
         let bytes: Vec<u8> = table.iter().flat_map(|c| c.to_le_bytes()).collect();
-        let table = if table.is_empty() { CharTable::default() } else { CharTable::new(&bytes).unwrap() };
+        let table =
+            if table.is_empty() { CharTable::default() } else { CharTable::new(&bytes).unwrap() };
         let tokens = Tokens::new(url, input, table).unwrap();
         let ids: Vec<u16> = tokens.iter().map(|t| t.id).collect();
         assert_eq!(ids.len(), tokens.count());
@@ -270,8 +271,14 @@ mod tests {
             Ok(Input::KerasChar { length: 200, canonical: false })
         );
         for bad in [
-            "", "url-bytes/2 max=256", "url-bytes/1", "url-bytes/1 max=0", "url-bytes/1 max=65537",
-            "url-bytes/1 max=256 more", "url-bytes/1  max=256", "url-bytes/1 max=256 ",
+            "",
+            "url-bytes/2 max=256",
+            "url-bytes/1",
+            "url-bytes/1 max=0",
+            "url-bytes/1 max=65537",
+            "url-bytes/1 max=256 more",
+            "url-bytes/1  max=256",
+            "url-bytes/1 max=256 ",
             "keras-char/1 length=200 pad=post truncate=pre canonical=no",
             "keras-char/1 length=200 pad=pre truncate=pre canonical=maybe",
         ] {

@@ -177,7 +177,8 @@ impl<'a> Url<'a> {
     fn scheme(&mut self, url: Range<usize>) -> Result<Range<usize>, Error> {
         let name = self.find(url.clone(), |b| !(b.is_ascii_alphanumeric() || b"+-.".contains(&b)));
         let after = name + 3;
-        let starts_with_letter = self.slice(url.clone()).first().is_some_and(u8::is_ascii_alphabetic);
+        let starts_with_letter =
+            self.slice(url.clone()).first().is_some_and(u8::is_ascii_alphabetic);
         if !starts_with_letter || self.slice(name..url.end).get(..3) != Some(b"://") {
             return Ok(url);
         }
@@ -191,7 +192,8 @@ impl<'a> Url<'a> {
     fn authority(&mut self, authority: Range<usize>) -> Result<(), Error> {
         let bytes = self.slice(authority.clone());
         let at = bytes.iter().rposition(|&b| b == b'@').map(|i| authority.start + i);
-        let (host, port) = self.host_and_port(at.map_or(authority.start, |at| at + 1)..authority.end);
+        let (host, port) =
+            self.host_and_port(at.map_or(authority.start, |at| at + 1)..authority.end);
         let parts = suffix::split(self.slice(host.clone()));
         let (registrable, suffix) = (host.start + parts.registrable, host.start + parts.suffix);
         if let Some(at) = at {

@@ -1,2 +1,16 @@
-//! The embedded default model.
+//! The embedded default model of PhishCNN, and its constants.
+//!
+//! The file is `weights/models/phishcnn-compact.safetensors`; its card lies beside it.
 #![no_std]
+#![forbid(unsafe_code)]
+
+include!(concat!(env!("OUT_DIR"), "/constants.rs"));
+
+/// Flash sections are read fastest at an aligned address; `include_bytes!` alone promises none.
+#[repr(C, align(16))]
+struct Aligned([u8; COMPACT_LEN]);
+
+static FILE: Aligned = Aligned(*include_bytes!("../models/phishcnn-compact.safetensors"));
+
+/// The model file, aligned to 16 bytes.
+pub static COMPACT: &[u8] = &FILE.0;

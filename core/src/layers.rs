@@ -1,0 +1,451 @@
+//! The layers of a model: read from the metadata line `phishcnn.layers`, with every shape
+//! checked against the tensors.
+//!
+//! ```text
+//! line   = embed *("; " stage) "; " readout 1*("; " dense)
+//! embed  = "embed bytes+parts" / "embed bytes" / "embed chars"
+//! stage  = "conv" NAME ("same" / "valid") ["dilation=" D] [activation] ["add"] / "maxpool" N ["ceil"]
+//! readout= "pool" ("max" / "avg" / "max+avg") / "flatten"
+//! dense  = "dense" NAME [activation / "softmax"]
+//! activation = "relu" / "tanh" / "sigmoid"
+//! ```
+//! Words are separated by one space. Tensors, all F32 row-major: `embed.bytes` (257, E) and
+//! `embed.parts` (9, E), or `embed.chars` (V, E) with `chars` (V) of U32; `NAME.weight`
+//! (kernel, in, out) or (in, out), and `NAME.bias` (out).
+
+use crate::file::{Dtype, File};
+use crate::kernel::{Weights, weight};
+use crate::tokens::{BYTE_IDS, CharTable, Input};
+use crate::url::Part;
+use crate::{Error, LoadError};
+use core::num::NonZeroUsize;
+
+/// Most convolutions and max-pools of a model.
+pub(crate) const STAGES_MAX: usize = 16;
+/// Most dense layers of a model.
+pub(crate) const DENSE_MAX: usize = 6;
+
+/// Element-wise function behind a convolution or dense layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Linear,
+    Relu,
+    Tanh,
+    Sigmoid,
+    /// Over the whole output vector; dense layers only.
+    Softmax,
+}
+
+impl Activation {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "relu" => Some(Self::Relu),
+            "tanh" => Some(Self::Tanh),
+            "sigmoid" => Some(Self::Sigmoid),
+            "softmax" => Some(Self::Softmax),
+            _ => None,
+        }
+    }
+
+    /// Applies itself in place. `exp` and `tanh` are libm's, the same on every target.
+    pub(crate) fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::Linear => {}
+            Self::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Self::Tanh => values.iter_mut().for_each(|v| *v = libm::tanhf(*v)),
+            Self::Sigmoid => values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + libm::expf(-*v))),
+            Self::Softmax => {
+                let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                values.iter_mut().for_each(|v| *v = libm::expf(*v - max));
+                let sum: f32 = values.iter().sum();
+                values.iter_mut().for_each(|v| *v /= sum);
+            }
+        }
+    }
+}
+
+/// Sum of a row of the character table and a row of the part table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Embedding<'a> {
+    characters: Weights<'a>,
+    parts: Option<Weights<'a>>,
+    pub(crate) table: CharTable<'a>,
+    pub(crate) channels: NonZeroUsize,
+}
+
+impl Embedding<'_> {
+    /// Writes the vector of one token; `None` when the id has no row, which loading excludes.
+    pub(crate) fn look_up(&self, id: u16, part: Part, out: &mut [f32]) -> Option<()> {
+        let channels = self.channels.get();
+        for (out, w) in out.iter_mut().zip(self.characters.get(usize::from(id) * channels..)?) {
+            *out = weight(w);
+        }
+        if let Some(parts) = self.parts {
+            for (out, w) in out.iter_mut().zip(parts.get(part as usize * channels..)?) {
+                *out += weight(w);
+            }
+        }
+        Some(())
+    }
+}
+
+/// A 1-D convolution over time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Convolution<'a> {
+    pub(crate) weight: Weights<'a>,
+    pub(crate) bias: Weights<'a>,
+    pub(crate) kernel: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: NonZeroUsize,
+    pub(crate) dilation: usize,
+    pub(crate) same: bool,
+    pub(crate) activation: Activation,
+    /// Adds the input behind the activation.
+    pub(crate) add: bool,
+}
+
+impl Convolution<'_> {
+    /// Positions that an output sees beyond its first one.
+    pub(crate) const fn history(&self) -> usize {
+        (self.kernel - 1) * self.dilation
+    }
+
+    /// Zero rows in front: the smaller half, as Keras.
+    pub(crate) const fn padding_front(&self) -> usize {
+        if self.same { self.history() / 2 } else { 0 }
+    }
+
+    /// Zero rows behind.
+    pub(crate) const fn padding_behind(&self) -> usize {
+        if self.same { self.history() - self.history() / 2 } else { 0 }
+    }
+}
+
+/// A layer that turns a sequence into a sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage<'a> {
+    Convolution(Convolution<'a>),
+    /// Window and stride are `size`; `ceil` keeps an incomplete last window.
+    MaxPool {
+        size: NonZeroUsize,
+        ceil: bool,
+    },
+}
+
+/// How the sequence becomes one vector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Readout {
+    /// Global pooling; maxima first.
+    Pool { max: bool, average: bool },
+    /// All positions, time-major; `length` values.
+    Flatten { length: usize },
+}
+
+impl Readout {
+    fn length(self, channels: NonZeroUsize) -> usize {
+        match self {
+            Self::Flatten { length } => length,
+            Self::Pool { max, average } => {
+                channels.get() * (usize::from(max) + usize::from(average))
+            }
+        }
+    }
+}
+
+/// A fully connected layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dense<'a> {
+    pub(crate) weight: Weights<'a>,
+    pub(crate) bias: Weights<'a>,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: NonZeroUsize,
+    pub(crate) activation: Activation,
+}
+
+/// All layers of a model, in the order in which they run.
+#[derive(Clone, Debug)]
+pub(crate) struct Layers<'a> {
+    pub(crate) embedding: Embedding<'a>,
+    pub(crate) stages: heapless::Vec<Stage<'a>, STAGES_MAX>,
+    /// Channels behind the last stage.
+    pub(crate) channels: NonZeroUsize,
+    pub(crate) readout: Readout,
+    pub(crate) dense: heapless::Vec<Dense<'a>, DENSE_MAX>,
+}
+
+/// No dimension is larger, so that sizes cannot overflow 32 bits unnoticed.
+const DIMENSION_MAX: usize = 1 << 16;
+
+struct Builder<'f, 'a> {
+    file: &'f File<'a>,
+    /// One bit for each tensor that a layer has taken.
+    used: u64,
+    /// Positions of the sequence; `None` when it depends on the URL and may be as short as 1.
+    length: Option<usize>,
+}
+
+impl<'a> Layers<'a> {
+    /// Reads the line and takes its tensors; none may be left over.
+    pub(crate) fn read(
+        line: &'a str,
+        input: Input,
+        file: &File<'a>,
+    ) -> Result<Self, LoadError<'a>> {
+        let length = match input {
+            Input::UrlBytes { .. } => None,
+            Input::KerasChar { length, .. } => Some(length),
+        };
+        let mut builder = Builder { file, used: 0, length };
+        let mut texts = line.split("; ");
+        let unsupported = |text| LoadError::new(Error::Unsupported, text);
+        let embedding = builder.embedding(texts.next().unwrap_or_default(), input)?;
+        let mut channels = embedding.channels;
+        let mut stages = heapless::Vec::new();
+        let mut readout = None;
+        for text in texts.by_ref() {
+            let mut words = text.split(' ');
+            let stage = match words.next() {
+                Some("conv") => builder.convolution(text, words, channels)?,
+                Some("maxpool") => builder.max_pool(text, words)?,
+                _ => {
+                    readout = Some(builder.readout(text, channels)?);
+                    break;
+                }
+            };
+            if let Stage::Convolution(convolution) = stage {
+                channels = convolution.outputs;
+            }
+            stages.push(stage).map_err(|_| unsupported(text))?;
+        }
+        let readout = readout.ok_or(unsupported(line))?;
+        let mut width = readout.length(channels);
+        let mut dense = heapless::Vec::new();
+        for text in texts {
+            let layer = builder.dense(text, width)?;
+            width = layer.outputs.get();
+            dense.push(layer).map_err(|_| unsupported(text))?;
+        }
+        if dense.is_empty() {
+            return Err(unsupported(line));
+        }
+        let mut tensors = (0..).zip(&file.tensors);
+        if let Some((_, unused)) = tensors.find(|(i, _)| builder.used & (1 << i) == 0) {
+            return Err(unsupported(unused.name));
+        }
+        Ok(Self { embedding, stages, channels, readout, dense })
+    }
+
+    /// Values of the vector that the readout gives.
+    pub(crate) fn readout_length(&self) -> usize {
+        self.readout.length(self.channels)
+    }
+
+    /// The last dense layer's number of outputs and activation.
+    pub(crate) fn last(&self) -> Option<(usize, Activation)> {
+        self.dense.last().map(|d| (d.outputs.get(), d.activation))
+    }
+
+    /// Multiply-adds for an input of so many tokens, padding of `same` included.
+    pub(crate) fn multiply_adds(&self, tokens: usize) -> u64 {
+        let mut positions = tokens;
+        let mut total = 0;
+        for stage in &self.stages {
+            match stage {
+                Stage::Convolution(c) => {
+                    if !c.same {
+                        positions = positions.saturating_sub(c.history());
+                    }
+                    total += positions as u64 * c.weight.len() as u64;
+                }
+                Stage::MaxPool { size, ceil: true, .. } => {
+                    positions = positions.div_ceil(size.get())
+                }
+                Stage::MaxPool { size, ceil: false, .. } => positions /= *size,
+            }
+        }
+        total + self.dense.iter().map(|d| d.weight.len() as u64).sum::<u64>()
+    }
+}
+
+impl<'a> Builder<'_, 'a> {
+    /// Takes a tensor; a `None` in `shape` fits any dimension. Answers its shape and elements.
+    fn tensor<const RANK: usize>(
+        &mut self,
+        text: &'a str,
+        name: (&str, &str),
+        dtype: Dtype,
+        shape: [Option<usize>; RANK],
+    ) -> Result<([usize; RANK], Weights<'a>), LoadError<'a>> {
+        let full = |t: &str| t.strip_prefix(name.0).is_some_and(|rest| rest == name.1);
+        let tensor = (0..).zip(&self.file.tensors).find(|(_, t)| full(t.name));
+        let (index, tensor) = tensor.ok_or(LoadError::new(Error::Shape, text))?;
+        let refuse = |error| Err(LoadError::new(error, tensor.name));
+        if tensor.dtype != dtype || self.used & (1 << index) != 0 {
+            return refuse(Error::Unsupported);
+        }
+        let Ok(dims) = <[usize; RANK]>::try_from(tensor.shape.as_slice()) else {
+            return refuse(Error::Shape);
+        };
+        let fits = |(dim, want): (&usize, &Option<usize>)| want.is_none_or(|want| want == *dim);
+        if !dims.iter().zip(&shape).all(fits) || dims.iter().any(|&dim| dim > DIMENSION_MAX) {
+            return refuse(Error::Shape);
+        }
+        let (elements, _) = tensor.data.as_chunks();
+        if dtype == Dtype::F32 && !elements.iter().all(|e| weight(e).is_finite()) {
+            return refuse(Error::NonFinite);
+        }
+        self.used |= 1 << index;
+        Ok((dims, elements))
+    }
+
+    fn weights<const RANK: usize>(
+        &mut self,
+        text: &'a str,
+        name: (&str, &str),
+        shape: [Option<usize>; RANK],
+    ) -> Result<([usize; RANK], Weights<'a>), LoadError<'a>> {
+        self.tensor(text, name, Dtype::F32, shape)
+    }
+
+    fn embedding(&mut self, text: &'a str, input: Input) -> Result<Embedding<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let tables = text.strip_prefix("embed ").ok_or(unsupported)?;
+        let (name, rows, table) = match (tables, input) {
+            ("bytes" | "bytes+parts", Input::UrlBytes { .. }) => {
+                (".bytes", BYTE_IDS, CharTable::default())
+            }
+            ("chars", Input::KerasChar { .. }) => {
+                let ([ids], chars) = self.tensor(text, ("chars", ""), Dtype::U32, [None])?;
+                let table = CharTable::new(chars.as_flattened());
+                (".chars", ids, table.map_err(|e| LoadError::new(e, "chars"))?)
+            }
+            _ => return Err(unsupported),
+        };
+        let ([_, width], characters) = self.weights(text, ("embed", name), [Some(rows), None])?;
+        let mut parts = None;
+        if tables == "bytes+parts" {
+            let shape = [Some(Part::COUNT), Some(width)];
+            parts = Some(self.weights(text, ("embed", ".parts"), shape)?.1);
+        }
+        let channels = NonZeroUsize::new(width).ok_or(unsupported)?;
+        Ok(Embedding { characters, parts, table, channels })
+    }
+
+    fn convolution(
+        &mut self,
+        text: &'a str,
+        mut words: core::str::Split<'a, char>,
+        channels: NonZeroUsize,
+    ) -> Result<Stage<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let shape = LoadError::new(Error::Shape, text);
+        let name = words.next().unwrap_or_default();
+        let same = match words.next() {
+            Some("same") => true,
+            Some("valid") => false,
+            _ => return Err(unsupported),
+        };
+        let mut word = words.next();
+        let mut dilation = 1;
+        if let Some(d) = word.and_then(|w| w.strip_prefix("dilation=")) {
+            dilation =
+                d.parse().ok().filter(|d| (1..=DIMENSION_MAX).contains(d)).ok_or(unsupported)?;
+            word = words.next();
+        }
+        let mut activation = Activation::Linear;
+        if let Some(parsed) = word.and_then(Activation::parse) {
+            activation = parsed;
+            word = words.next();
+        }
+        let add = word == Some("add");
+        if add {
+            word = words.next();
+        }
+        if word.is_some() || activation == Activation::Softmax {
+            return Err(unsupported);
+        }
+        let dims = [None, Some(channels.get()), None];
+        let ([kernel, inputs, outputs], weight) = self.weights(text, (name, ".weight"), dims)?;
+        let bias = self.weights(text, (name, ".bias"), [Some(outputs)])?.1;
+        let outputs = NonZeroUsize::new(outputs).ok_or(shape)?;
+        let convolution =
+            Convolution { weight, bias, kernel, inputs, outputs, dilation, same, activation, add };
+        // A sequence must keep at least one position, whatever the URL.
+        if kernel == 0
+            || convolution.history() > DIMENSION_MAX
+            || (add && (!same || outputs != channels))
+        {
+            return Err(shape);
+        }
+        if !same {
+            let left = self.length.and_then(|n| n.checked_sub(convolution.history()));
+            self.length = Some(left.filter(|&n| n > 0).ok_or(shape)?);
+        }
+        Ok(Stage::Convolution(convolution))
+    }
+
+    fn max_pool(
+        &mut self,
+        text: &'a str,
+        mut words: core::str::Split<'a, char>,
+    ) -> Result<Stage<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let size = words.next().and_then(|w| w.parse::<NonZeroUsize>().ok());
+        let size = size.filter(|s| s.get() <= DIMENSION_MAX).ok_or(unsupported)?;
+        let ceil = match words.next() {
+            None => false,
+            Some("ceil") => true,
+            Some(_) => return Err(unsupported),
+        };
+        if words.next().is_some() {
+            return Err(unsupported);
+        }
+        match &mut self.length {
+            Some(length) if ceil => *length = length.div_ceil(size.get()),
+            Some(length) => *length /= size,
+            None => {}
+        }
+        if self.length == Some(0) || (self.length.is_none() && !ceil) {
+            return Err(LoadError::new(Error::Shape, text));
+        }
+        Ok(Stage::MaxPool { size, ceil })
+    }
+
+    fn readout(&mut self, text: &'a str, channels: NonZeroUsize) -> Result<Readout, LoadError<'a>> {
+        let (max, average) = match text {
+            "pool max" => (true, false),
+            "pool avg" => (false, true),
+            "pool max+avg" => (true, true),
+            "flatten" => {
+                let length = self.length.and_then(|n| n.checked_mul(channels.get()));
+                let length = length.filter(|&n| n <= DIMENSION_MAX);
+                return match length {
+                    Some(length) => Ok(Readout::Flatten { length }),
+                    None => Err(LoadError::new(Error::Shape, text)),
+                };
+            }
+            _ => return Err(LoadError::new(Error::Unsupported, text)),
+        };
+        Ok(Readout::Pool { max, average })
+    }
+
+    fn dense(&mut self, text: &'a str, width: usize) -> Result<Dense<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let mut words = text.split(' ');
+        let (Some("dense"), Some(name)) = (words.next(), words.next()) else {
+            return Err(unsupported);
+        };
+        let activation = match words.next() {
+            None => Activation::Linear,
+            Some(word) => Activation::parse(word).ok_or(unsupported)?,
+        };
+        if words.next().is_some() {
+            return Err(unsupported);
+        }
+        let ([inputs, outputs], weight) =
+            self.weights(text, (name, ".weight"), [Some(width), None])?;
+        let bias = self.weights(text, (name, ".bias"), [Some(outputs)])?.1;
+        let outputs = NonZeroUsize::new(outputs).ok_or(unsupported)?;
+        Ok(Dense { weight, bias, inputs, outputs, activation })
+    }
+}
