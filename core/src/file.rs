@@ -5,6 +5,7 @@
 //! string has an escape or a control character; no field is unknown; every dimension is at least
 //! one; the tensors tile the data exactly. Format: <https://github.com/huggingface/safetensors>.
 
+use crate::text::split_once;
 use crate::{Error, LoadError};
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -254,7 +255,7 @@ impl<'a> Json<'a> {
     /// A string without escapes or control characters.
     fn string(&mut self) -> Result<&'a str, Error> {
         self.expect('"')?;
-        let (text, rest) = self.rest.split_once('"').ok_or(Error::Header)?;
+        let (text, rest) = split_once(self.rest, b'"').ok_or(Error::Header)?;
         if text.bytes().any(|b| b == b'\\' || b < 0x20) {
             return Err(Error::Header);
         }

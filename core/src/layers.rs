@@ -15,6 +15,7 @@
 
 use crate::file::{Dtype, File};
 use crate::kernel::{Weights, weight};
+use crate::text::{Split, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
 use crate::{Error, LoadError};
@@ -196,14 +197,15 @@ impl<'a> Layers<'a> {
             Input::KerasChar { length, .. } => Some(length),
         };
         let mut builder = Builder { file, used: 0, length };
-        let mut texts = line.split("; ");
+        let mut texts = split(line, b';');
         let unsupported = |text| LoadError::new(Error::Unsupported, text);
         let embedding = builder.embedding(texts.next().unwrap_or_default(), input)?;
         let mut channels = embedding.channels;
         let mut stages = heapless::Vec::new();
         let mut readout = None;
         for text in texts.by_ref() {
-            let mut words = text.split(' ');
+            let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
+            let mut words = split(text, b' ');
             let stage = match words.next() {
                 Some("conv") => builder.convolution(text, words, channels)?,
                 Some("maxpool") => builder.max_pool(text, words)?,
@@ -221,6 +223,7 @@ impl<'a> Layers<'a> {
         let mut width = readout.length(channels);
         let mut dense = heapless::Vec::new();
         for text in texts {
+            let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
             let layer = builder.dense(text, width)?;
             width = layer.outputs.get();
             dense.push(layer).map_err(|_| unsupported(text))?;
@@ -334,7 +337,7 @@ impl<'a> Builder<'_, 'a> {
     fn convolution(
         &mut self,
         text: &'a str,
-        mut words: core::str::Split<'a, char>,
+        mut words: Split<'a>,
         channels: NonZeroUsize,
     ) -> Result<Stage<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
@@ -387,7 +390,7 @@ impl<'a> Builder<'_, 'a> {
     fn max_pool(
         &mut self,
         text: &'a str,
-        mut words: core::str::Split<'a, char>,
+        mut words: Split<'a>,
     ) -> Result<Stage<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let size = words.next().and_then(|w| w.parse::<NonZeroUsize>().ok());
@@ -431,7 +434,7 @@ impl<'a> Builder<'_, 'a> {
 
     fn dense(&mut self, text: &'a str, width: usize) -> Result<Dense<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
-        let mut words = text.split(' ');
+        let mut words = split(text, b' ');
         let (Some("dense"), Some(name)) = (words.next(), words.next()) else {
             return Err(unsupported);
         };

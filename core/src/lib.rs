@@ -25,6 +25,7 @@ mod model;
 mod network;
 mod scratch;
 mod suffix;
+mod text;
 pub mod tokens;
 pub mod url;
 

@@ -3,6 +3,7 @@
 use crate::file::{File, Metadata};
 use crate::kernel::{Backend, Portable};
 use crate::layers::{Activation, Layers};
+use crate::text::split_once;
 use crate::tokens::{Input, Token, Tokens};
 use crate::{Error, LoadError, network};
 use core::mem::size_of;
@@ -333,14 +334,14 @@ impl<'a> Model<'a> {
 
 /// `a b`, with a positive.
 fn calibration(line: &str) -> Option<Calibration> {
-    let (a, b) = line.split_once(' ')?;
+    let (a, b) = split_once(line, b' ')?;
     let (a, b) = (decimal(a)?, decimal(b)?);
     (a > 0.0).then_some(Calibration { a, b })
 }
 
 /// `phishing=X suspicious=Y`, with X not below Y.
 fn thresholds(line: &str) -> Option<Thresholds> {
-    let (phishing, suspicious) = line.split_once(' ')?;
+    let (phishing, suspicious) = split_once(line, b' ')?;
     let phishing = decimal(phishing.strip_prefix("phishing=")?)?;
     let suspicious = decimal(suspicious.strip_prefix("suspicious=")?)?;
     (phishing >= suspicious).then_some(Thresholds { phishing, suspicious })
@@ -354,7 +355,7 @@ fn decimal(text: &str) -> Option<f32> {
         Some(rest) => (true, rest),
         None => (false, text),
     };
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let (whole, fraction) = split_once(text, b'.').unwrap_or((text, "0"));
     if whole.is_empty() || fraction.is_empty() || whole.len() + fraction.len() > 15 {
         return None;
     }

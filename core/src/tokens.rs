@@ -4,6 +4,7 @@
 //! Keras' character tokenizer with `pad_sequences`' defaults, so that imported networks score
 //! as they did where they were trained.
 
+use crate::text::split;
 use crate::url::{Byte, Part, Url};
 use crate::{Error, MAX_URL_LEN};
 
@@ -41,7 +42,7 @@ impl Input {
     /// # Errors
     /// [`Error::Unsupported`] for anything that this version does not read exactly.
     pub fn parse(line: &str) -> Result<Self, Error> {
-        let mut words = line.split(' ');
+        let mut words = split(line, b' ');
         let mut word = |key: &str| words.next().and_then(|w| w.strip_prefix(key));
         let number = |text: Option<&str>| {
             let n = text.and_then(|t| t.parse::<usize>().ok());
