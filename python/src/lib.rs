@@ -143,6 +143,12 @@ impl Model {
         Ok(model.metadata().iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
     }
 
+    /// The model file.
+    #[getter]
+    fn file<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.file)
+    }
+
     #[getter]
     fn scratch_len(&self) -> PyResult<usize> {
         Ok(self.core()?.scratch_len())

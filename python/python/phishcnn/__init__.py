@@ -121,6 +121,13 @@ class Model:
         return self._model.info
 
     @property
+    def sha256(self) -> str:
+        """The model's identity: SHA-256 of its file, in hexadecimal."""
+        import hashlib
+
+        return hashlib.sha256(self._model.file).hexdigest()
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         return self._model.parameters

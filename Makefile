@@ -1,0 +1,47 @@
+# `make test` installs what it needs and runs everything; `make quick` is the everyday set.
+.DEFAULT_GOAL := test
+.PHONY: test quick setup lint rust link wheel python weights fuzz deny
+
+PYTHON := .venv/bin/python
+FUZZ_SECONDS ?= 60
+
+test: quick link weights fuzz deny
+
+quick: setup lint rust wheel python
+
+setup:
+	./tools/setup.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(PYTHON) -m ruff check python weights
+	$(PYTHON) -m ruff format --check python weights
+
+# The wheel's extension module cannot link into a test binary; `python` tests it.
+rust:
+	cargo test --workspace --exclude phishcnn-python
+
+# The core cannot panic or allocate: proved on the linked object.
+link:
+	core/tests/link_check/check.sh
+
+# The wheel as a user gets it, installed into .venv.
+wheel:
+	rm -rf target/wheels
+	.venv/bin/maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/phishcnn-*.whl
+
+python: wheel
+	$(PYTHON) -m pytest -q python/tests
+	$(PYTHON) -m pytest -q --doctest-modules --pyargs phishcnn
+
+# Metrics, export, import and a one-minute training; slower than the rest.
+weights: wheel
+	cd weights && ../$(PYTHON) -m pytest -q tests
+
+fuzz:
+	core/fuzz/run.sh $(FUZZ_SECONDS)
+
+deny:
+	cargo deny --offline check licenses bans sources
