@@ -1,0 +1,151 @@
+"""`python -m phishcnn_train COMMAND`; run it in the folder `weights/`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .data import DataError, read_rows
+from .network import LayerError
+from .params import Params, ParamsError
+
+DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
+
+The usual order: prepare, train, calibrate, export, evaluate, card. Files are rows of
+label<TAB>url (further columns: source, month, group, tags), plain or .gz."""
+
+
+def _work(args, params: Params) -> Path:
+    return Path(args.work or Path("cache") / params.name)
+
+
+def _chars(params: Params, args):
+    if not params.input.startswith("keras-char"):
+        return None
+    if not args.chars:
+        raise ParamsError(f"{params.path}: {params.input.split()[0]} needs --chars char_index.json")
+    from .keras_import import read_chars
+
+    return read_chars(args.chars)
+
+
+def prepare(args) -> None:
+    from . import prepare as step
+
+    params = Params.load(args.params)
+    work, chars = _work(args, params), _chars(params, args)
+    rows = step.clean(read_rows(*args.train))
+    limit = params.train["row_limit"]
+    if limit and limit < len(rows):
+        import numpy as np
+
+        keep = np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit]
+        rows = rows.take(np.sort(keep))
+        print(f"{limit} rows drawn")
+    step.prepare(rows, params, chars).save(work / "train.npz")
+    # Validation rows stay as collected: thresholds must hold for what is really seen.
+    step.prepare(read_rows(*args.valid), params, chars).save(work / "valid.npz")
+    print(f"written: {work}/train.npz, {work}/valid.npz")
+
+
+def train(args) -> None:
+    from .prepare import Tokens
+    from .train import train as run
+
+    params = Params.load(args.params)
+    work, chars = _work(args, params), _chars(params, args)
+    n_chars = 0 if chars is None else len(chars)
+    run(params, Tokens.load(work / "train.npz"), Tokens.load(work / "valid.npz"), work, n_chars=n_chars)
+
+
+def calibrate(args) -> None:
+    from .calibrate import calibrate as run
+
+    params = Params.load(args.params)
+    print(json.dumps(run(params, _work(args, params))))
+
+
+def export(args) -> None:
+    from .export import export as run
+
+    params = Params.load(args.params)
+    print(run(params, _work(args, params), Path(args.output), _chars(params, args)))
+
+
+def evaluate(args) -> None:
+    from .evaluate import evaluate as run
+
+    sets = dict(item.split("=", 1) for item in args.set)
+    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads)
+
+
+def card(args) -> None:
+    from .card import write
+
+    print(write(Path(args.model), Path(args.params) if args.params else None))
+
+
+def import_keras(args) -> None:
+    from .keras_import import convert
+
+    print(convert(args.weights, args.architecture, args.chars, Path(args.output), args.length, args.name, args.canonical))
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="phishcnn_train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, function, text):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(function=function)
+        return sub
+
+    def with_params(sub):
+        sub.add_argument("--params", required=True, help="parameter file, e.g. compact.toml")
+        sub.add_argument("--work", help="folder for arrays and checkpoints (default: cache/NAME)")
+        sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")
+        return sub
+
+    sub = with_params(command("prepare", prepare, "Clean and tokenise training and validation files."))
+    sub.add_argument("--train", nargs="+", required=True, metavar="FILE")
+    sub.add_argument("--valid", nargs="+", required=True, metavar="FILE")
+    with_params(command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint."))
+    with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
+    sub = with_params(command("export", export, "Write the model file."))
+    sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
+    sub = command("evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX.")
+    sub.add_argument("model", help="the .safetensors file")
+    sub.add_argument(
+        "--set", action="append", required=True, metavar="NAME=FILE[:FILTER…][,FILE…]",
+        help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG; may be repeated",
+    )
+    sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
+    sub.add_argument("--threads", type=int, default=1)
+    sub = command("card", card, "Write the model card from the model file, its metrics JSON and its parameters.")
+    sub.add_argument("model", help="the .safetensors file; NAME.metrics.json must lie beside it")
+    sub.add_argument("--params", help="the parameter file it was trained with")
+    sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
+    sub.add_argument("weights", help="weights or whole model, .h5")
+    sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")
+    sub.add_argument("--chars", required=True, help="char_index.json: character -> id, unknown characters under -n-")
+    sub.add_argument("--length", type=int, help="input length, when the architecture does not say")
+    sub.add_argument("--name", help="name of the model (default: the output file's)")
+    sub.add_argument("--canonical", action="store_true", help="feed it canonical URLs (default: raw, as trained)")
+    sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
+    return top
+
+
+def main() -> int:
+    args = parser().parse_args()
+    try:
+        args.function(args)
+    except (DataError, ParamsError, LayerError, ValueError, OSError) as error:
+        print(f"phishcnn_train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

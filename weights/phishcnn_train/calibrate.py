@@ -1,0 +1,64 @@
+"""Calibration and thresholds, from the validation rows alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from . import metrics
+from .params import Params
+
+
+def fit(labels, scores) -> tuple[float, float]:
+    """a, b of probability = sigmoid(a·logit + b), by logistic regression with both classes weighing one
+    half (base rate 0.5), Newton's method in float64."""
+    y, x = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+    weights = np.where(y > 0.5, 0.5 / max((y > 0.5).sum(), 1), 0.5 / max((y <= 0.5).sum(), 1))
+    design = np.stack([x, np.ones_like(x)], 1)
+    theta = np.array([0.0, 0.0])
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ theta, -500, 500)))
+        gradient = design.T @ (weights * (p - y)) + 1e-9 * theta  # finite even for separable rows
+        curvature = (design * (weights * p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(2)
+        change = np.linalg.solve(curvature, gradient)
+        theta -= change * min(1.0, 4.0 / np.abs(change).max())
+        if np.abs(change).max() < 1e-12:
+            break
+    return float(theta[0]), float(theta[1])
+
+
+def threshold_at(legitimate_scores, fpr: float) -> float:
+    """The lowest observed score t with share(score >= t) <= fpr among legitimate rows; just above the
+    highest score where no row may be flagged."""
+    scores = np.sort(np.asarray(legitimate_scores, np.float32))[::-1]
+    allowed = int(np.floor(fpr * len(scores)))
+    beyond = scores[allowed] if allowed < len(scores) else -np.inf
+    above = scores[scores > beyond]
+    return float(above[-1]) if len(above) else float(np.nextafter(scores[0], np.float32(np.inf)))
+
+
+def calibrate(params: Params, work: Path) -> dict:
+    """Fits on `work/valid.npz` with the best weights and writes `work/calibration.json`."""
+    from . import network, train
+    from .prepare import Tokens
+
+    valid = Tokens.load(work / "valid.npz")
+    weights = train.load_weights(work)
+    scores = train.logits(network.parse(params.layers), params.output, weights, valid, params.train["buckets"])
+    truth = valid.labels > 0.5
+    a, b = fit(truth, scores)
+    result = {
+        "a": a,
+        "b": b,
+        "phishing": threshold_at(scores[~truth], 0.001),
+        "suspicious": threshold_at(scores[~truth], 0.01),
+        "valid": {"auc": metrics.auc(truth, scores), "average_precision": metrics.average_precision(truth, scores)},
+    }
+    for name in ("0.01", "0.001"):
+        point = metrics.recall_at_fpr(truth, scores, float(name))
+        if point["resolvable"]:
+            result["valid"][f"recall_at_fpr_{name}"] = point["recall"]
+    (work / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result

@@ -1,0 +1,117 @@
+"""Labelled URL files: `label<TAB>url[<TAB>source<TAB>month<TAB>group<TAB>tags]`, plain or .gz."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+LABELS = {b"0": 0, b"1": 1, b"legitimate": 0, b"phishing": 1}
+
+
+class DataError(Exception):
+    """A file that cannot be used; the message names the file and the line."""
+
+
+@dataclass
+class Rows:
+    """Columns of a labelled file. URLs stay bytes: the core accepts any bytes and so must training."""
+
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # [n], 1 = phishing
+    urls: list[bytes] = field(default_factory=list)
+    months: list[str] = field(default_factory=list)
+    tags: list[frozenset[str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.urls)
+
+    def take(self, index) -> "Rows":
+        """The rows at these positions, in this order."""
+        index = np.asarray(index)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        pick = index.tolist()
+        return Rows(
+            self.labels[index],
+            [self.urls[i] for i in pick],
+            [self.months[i] for i in pick],
+            [self.tags[i] for i in pick],
+        )
+
+    def tagged(self, tag: str) -> np.ndarray:
+        """bool [n]: which rows carry the tag."""
+        return np.fromiter((tag in t for t in self.tags), bool, len(self))
+
+
+def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]):
+    cells = line.rstrip(b"\r\n").split(b"\t")
+    if len(cells) < 2:
+        raise DataError(f"{where}: expected label<TAB>url, found one column")
+    label = LABELS.get(cells[0].strip().lower())
+    if label is None:
+        raise DataError(f"{where}: unknown label {cells[0].decode('utf-8', 'replace')!r} (0, 1, legitimate or phishing)")
+    if not cells[1].strip():
+        raise DataError(f"{where}: empty URL")
+    tags = cells[5].strip() if len(cells) > 5 else b""
+    if tags not in tag_sets:
+        tag_sets[tags] = frozenset(t for t in tags.decode("utf-8", "replace").split(",") if t)
+    month = cells[3].decode("utf-8", "replace") if len(cells) > 3 else ""
+    return label, cells[1], month, tag_sets[tags]
+
+
+def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
+    """Rows of the files, pooled in the order given; blank lines are skipped.
+
+    Args:
+        limit: stop after that many rows (for trying things out).
+    Raises:
+        DataError: unreadable file, no row at all, or a bad row (with its line number).
+    """
+    labels, urls, months, tags = [], [], [], []
+    tag_sets: dict[bytes, frozenset[str]] = {}
+    for path in map(Path, paths):
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+                for number, line in enumerate(stream, 1):
+                    if not line.strip():
+                        continue
+                    if limit is not None and len(urls) >= limit:
+                        break
+                    label, url, month, tag_set = _parse(line, f"{path}:{number}", tag_sets)
+                    labels.append(label)
+                    urls.append(url)
+                    months.append(month)
+                    tags.append(tag_set)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{path}: cannot read: {error}") from error
+    if not urls:
+        raise DataError(f"{', '.join(map(str, paths))}: no rows")
+    return Rows(np.array(labels, np.uint8), urls, months, tags)
+
+
+def select(spec: str) -> Rows:
+    """Rows of `FILE[:label=0|1][:with=TAG][:without=TAG][,FILE…]`, pooled."""
+    parts = []
+    for item in spec.split(","):
+        path, *filters = item.split(":")
+        rows = read_rows(path)
+        for condition in filters:
+            name, _, value = condition.partition("=")
+            if name == "label" and value in ("0", "1"):
+                keep = rows.labels == int(value)
+            elif name == "with" and value:
+                keep = rows.tagged(value)
+            elif name == "without" and value:
+                keep = ~rows.tagged(value)
+            else:
+                raise DataError(f"{item}: unknown filter {condition!r} (label=0|1, with=TAG, without=TAG)")
+            rows = rows.take(keep)
+        parts.append(rows)
+    return Rows(
+        np.concatenate([p.labels for p in parts]),
+        [u for p in parts for u in p.urls],
+        [m for p in parts for m in p.months],
+        [t for p in parts for t in p.tags],
+    )

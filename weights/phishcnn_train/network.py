@@ -1,0 +1,210 @@
+"""The network in JAX, built from the same layer line that the engine reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "softmax": jax.nn.softmax, "": lambda x: x}
+MASK_ID = 256  # byte id of a masked byte; parts keep their ids
+N_BYTES, N_PARTS = 257, 9
+
+
+class LayerError(Exception):
+    """A layer line that cannot be built; the message quotes the layer."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    kind: str  # embed, conv, maxpool, pool, flatten, dense
+    name: str = ""  # of the tensors; for embed and pool: what is embedded or pooled
+    padding: str = "same"
+    dilation: int = 1
+    activation: str = ""
+    add: bool = False
+    window: int = 1
+    ceil: bool = False
+
+
+def parse(line: str) -> list[Layer]:
+    """Layers of a line such as `embed bytes; conv c1 same relu; pool max; dense d1`."""
+    layers = []
+    for text in line.split("; "):
+        kind, *words = text.split(" ")
+        try:
+            if kind == "embed" and words in (["bytes"], ["bytes+parts"], ["chars"]):
+                layer = Layer(kind, words[0])
+            elif kind == "conv":
+                name, padding, *rest = words
+                if padding not in ("same", "valid"):
+                    raise ValueError
+                dilation = int(rest.pop(0)[9:]) if rest and rest[0].startswith("dilation=") else 1
+                activation = rest.pop(0) if rest and rest[0] in ("relu", "tanh", "sigmoid") else ""
+                add = rest == ["add"]
+                if rest and not add:
+                    raise ValueError
+                layer = Layer(kind, name, padding, dilation, activation, add)
+            elif kind == "maxpool" and words[1:] in ([], ["ceil"]):
+                layer = Layer(kind, window=int(words[0]), ceil=len(words) == 2)
+            elif kind == "pool" and words in (["max"], ["avg"], ["max+avg"]):
+                layer = Layer(kind, words[0])
+            elif kind == "flatten" and not words:
+                layer = Layer(kind)
+            elif kind == "dense" and len(words) in (1, 2) and ACTIVATIONS.get((words + [""])[1]):
+                layer = Layer(kind, words[0], activation=(words + [""])[1])
+            else:
+                raise ValueError
+        except (ValueError, IndexError):
+            raise LayerError(f"cannot read layer {text!r}") from None
+        layers.append(layer)
+    if not layers or layers[0].kind != "embed":
+        raise LayerError("the first layer must be an embed layer")
+    return layers
+
+
+def shapes(layers: list[Layer], sizes: dict, length: int | None = None, n_chars: int = 0) -> dict[str, tuple[int, ...]]:
+    """Tensor shapes for the sizes of a parameter file; `length` (tokens) only matters to flatten."""
+    out: dict[str, tuple[int, ...]] = {}
+    width = 0
+    for layer in layers:
+        if layer.kind == "embed":
+            width = sizes["embed"]
+            if layer.name == "chars":
+                out["embed.chars"] = (n_chars, width)
+            else:
+                out["embed.bytes"] = (N_BYTES, width)
+                if layer.name == "bytes+parts":
+                    out["embed.parts"] = (N_PARTS, width)
+        elif layer.kind == "conv":
+            kernel, channels = sizes[layer.name]
+            out[f"{layer.name}.weight"] = (kernel, width, channels)
+            out[f"{layer.name}.bias"] = (channels,)
+            if length and layer.padding == "valid":
+                length -= (kernel - 1) * layer.dilation
+            width = channels
+        elif layer.kind == "maxpool" and length:
+            length = -(-length // layer.window) if layer.ceil else length // layer.window
+        elif layer.kind == "pool":
+            width *= 1 + (layer.name == "max+avg")
+        elif layer.kind == "flatten":
+            if not length:
+                raise LayerError("flatten needs an input of fixed length")
+            width *= length
+        elif layer.kind == "dense":
+            units = sizes[layer.name]
+            out[f"{layer.name}.weight"] = (width, units)
+            out[f"{layer.name}.bias"] = (units,)
+            width = units
+    return out
+
+
+def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+    """Fresh weights: He-normal kernels, zero biases, embeddings of unit total variance."""
+    rng = np.random.default_rng([seed, 0])
+    weights = {}
+    for name in sorted(shape_of):
+        shape = shape_of[name]
+        if name.startswith("embed."):
+            scale = 0.5
+        elif name.endswith(".bias"):
+            scale = 0.0
+        else:
+            scale = np.sqrt(2.0 / np.prod(shape[:-1]))
+        weights[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
+    return weights
+
+
+def multiply_adds(layers: list[Layer], weights: dict, positions: int) -> int:
+    """Multiply-adds of one URL of so many tokens, the first layer counted as a convolution."""
+    total = 0
+    for layer in layers:
+        if layer.kind == "conv":
+            kernel = weights[f"{layer.name}.weight"].shape[0]
+            if layer.padding == "valid":
+                positions -= (kernel - 1) * layer.dilation
+            total += positions * int(np.prod(weights[f"{layer.name}.weight"].shape))
+        elif layer.kind == "maxpool":
+            positions = -(-positions // layer.window) if layer.ceil else positions // layer.window
+        elif layer.kind == "dense":
+            total += int(np.prod(weights[f"{layer.name}.weight"].shape))
+    return total
+
+
+def _conv(x, weight, bias, layer: Layer):
+    reach = (weight.shape[0] - 1) * layer.dilation
+    front = reach // 2 if layer.padding == "same" else 0
+    behind = reach - front if layer.padding == "same" else 0
+    y = jax.lax.conv_general_dilated(
+        x, weight, (1,), [(front, behind)], rhs_dilation=(layer.dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+    )
+    return ACTIVATIONS[layer.activation](y + bias)
+
+
+def _maxpool(x, mask, layer: Layer):
+    n, length, width = x.shape
+    x = jnp.where(mask, x, -jnp.inf)
+    over = -length % layer.window
+    if over and layer.ceil:
+        x = jnp.pad(x, ((0, 0), (0, over), (0, 0)), constant_values=-jnp.inf)
+    elif over:
+        x = x[:, : length - length % layer.window]
+    return x.reshape(n, -1, layer.window, width).max(2)
+
+
+def _mask(lengths, positions: int):
+    return (jnp.arange(positions)[None, :] < lengths[:, None])[..., None]
+
+
+def forward(layers: list[Layer], weights: dict, ids, parts, lengths):
+    """Outputs of the last layer, float32 [n, units].
+
+    Args:
+        ids, parts: int [n, L]; positions at or behind `lengths` may hold anything.
+        lengths: int [n], tokens of each row, 1..L.
+
+    The engine sees exactly the tokens of a URL and zeros around them, so every layer's output is set
+    back to zero behind a row's end before the next convolution reads it.
+    """
+    x = None
+    for layer in layers:
+        if layer.kind == "embed":
+            x = weights["embed.chars" if layer.name == "chars" else "embed.bytes"][ids]
+            if layer.name == "bytes+parts":
+                x = x + weights["embed.parts"][parts]
+            mask = _mask(lengths, x.shape[1])
+            x = jnp.where(mask, x, 0)
+        elif layer.kind == "conv":
+            weight = weights[f"{layer.name}.weight"]
+            y = _conv(x, weight, weights[f"{layer.name}.bias"], layer)
+            if layer.padding == "valid":
+                lengths = lengths - (weight.shape[0] - 1) * layer.dilation
+                mask = _mask(lengths, y.shape[1])
+            x = jnp.where(mask, y + x if layer.add else y, 0)
+        elif layer.kind == "maxpool":
+            x = _maxpool(x, mask, layer)
+            lengths = -(-lengths // layer.window) if layer.ceil else lengths // layer.window
+            mask = _mask(lengths, x.shape[1])
+            x = jnp.where(mask, x, 0)
+        elif layer.kind == "pool":
+            highest = jnp.where(mask, x, -jnp.inf).max(1)
+            mean = x.sum(1) / lengths[:, None]
+            x = {"max": highest, "avg": mean, "max+avg": jnp.concatenate([highest, mean], 1)}[layer.name]
+        elif layer.kind == "flatten":
+            x = x.reshape(x.shape[0], -1)
+        else:
+            x = ACTIVATIONS[layer.activation](x @ weights[f"{layer.name}.weight"] + weights[f"{layer.name}.bias"])
+    return x
+
+
+def logit(output_line: str, outputs):
+    """The one logit [n] of the outputs, as `phishcnn.output` says."""
+    kind, *words = output_line.split(" ")
+    if kind == "logit" and not words:
+        return outputs[:, 0]
+    if kind in ("sigmoid2", "softmax2") and words in (["positive=0"], ["positive=1"]):
+        positive = int(words[0][-1])
+        return outputs[:, positive] - (outputs[:, 1 - positive] if kind == "softmax2" else 0)
+    raise LayerError(f"cannot read output {output_line!r}")

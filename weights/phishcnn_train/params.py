@@ -1,0 +1,60 @@
+"""One TOML file holds everything that decides a model."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ParamsError(Exception):
+    """A parameter file that cannot be used; the message names the file and the key."""
+
+
+TABLES = {
+    "train": {"epochs", "batch", "peak_lr", "weight_decay", "warmup", "ema", "seed", "row_limit", "buckets"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask"},
+    "weights": {"hard_negative", "weak", "weak_smoothing", "recent_from", "recent_phishing"},
+}
+STRINGS = ("name", "version", "input", "layers", "output", "trained_until")
+
+
+@dataclass(frozen=True)
+class Params:
+    name: str
+    version: str
+    input: str  # the model file's `phishcnn.input`
+    layers: str  # the model file's `phishcnn.layers`
+    output: str  # the model file's `phishcnn.output`
+    trained_until: str  # last month of the training data, YYYY-MM
+    sizes: dict  # layer name -> [kernel, channels] or units; `embed` -> size
+    train: dict
+    augment: dict
+    weights: dict
+    path: Path
+
+    @staticmethod
+    def load(path: str | Path) -> "Params":
+        path = Path(path)
+        try:
+            table = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ParamsError(f"{path}: {error}") from error
+        missing = [k for k in (*STRINGS, "sizes", *TABLES) if k not in table]
+        missing += [f"{t}.{k}" for t, keys in TABLES.items() for k in sorted(keys) if k not in table.get(t, {})]
+        unknown = [k for k in table if k not in (*STRINGS, "sizes", *TABLES)]
+        unknown += [f"{t}.{k}" for t, keys in TABLES.items() for k in table.get(t, {}) if k not in keys]
+        if missing or unknown:
+            raise ParamsError(f"{path}: missing {missing}, unknown {unknown}")
+        return Params(**table, path=path)
+
+    @property
+    def fixed_length(self) -> int | None:
+        """Tokens per row where the input fixes them (keras-char), else None."""
+        words = dict(w.split("=", 1) for w in self.input.split()[1:])
+        return int(words["length"]) if "length" in words else None
+
+    @property
+    def max_length(self) -> int:
+        words = dict(w.split("=", 1) for w in self.input.split()[1:])
+        return int(words.get("length", words.get("max", 0)))

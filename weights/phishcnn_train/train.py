@@ -1,0 +1,234 @@
+"""Training: length buckets, augmentation, AdamW on a one-cycle rate, weight averaging, resumable epochs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from . import metrics, network
+from .params import Params
+from .prepare import PATH, Tokens
+
+HOST_DOT, SLASH, AMPERSAND = ord("."), ord("/"), ord("&")
+
+
+def pad(tokens: Tokens, rows: np.ndarray, lengths: np.ndarray, positions: int):
+    """(ids, parts) as [n, positions]; what lies behind a row's length is 0."""
+    columns = np.arange(positions)
+    index = tokens.offsets[rows][:, None] + columns
+    inside = columns < lengths[:, None]
+    index = np.where(inside, index, 0)
+    return np.where(inside, tokens.ids[index], 0), np.where(inside, tokens.parts[index], 0)
+
+
+def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> np.ndarray:
+    """Lengths of all rows after cutting some at the query, some at the path. Both classes alike, so
+    that depth alone never decides."""
+    chance = rng.random(len(tokens))
+    lengths = tokens.lengths
+    cut_path, cut_query = params.augment["cut_path"], params.augment["cut_query"]
+    short = np.where(chance < cut_path, tokens.path_start, np.where(chance < cut_path + cut_query, tokens.query_start, lengths))
+    return np.where(short > 0, short, lengths)
+
+
+def lower_case(ids, parts, rows: np.ndarray) -> np.ndarray:
+    """`ids` with the path and query of these rows in lower case (one large phishing source is)."""
+    upper = rows[:, None] & (parts >= PATH) & (ids >= ord("A")) & (ids <= ord("Z"))
+    return np.where(upper, ids + 32, ids)
+
+
+def mask_segment(ids, parts, lengths, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`ids` with one random segment (host label, path segment, parameter, …) of these rows masked, which
+    trains the mask embedding that explanations use."""
+    ends = np.zeros(ids.shape, bool)
+    ends[:, 1:] = parts[:, 1:] != parts[:, :-1]
+    delimiter = np.where(parts < PATH, HOST_DOT, np.where(parts == PATH, SLASH, AMPERSAND))
+    segment = np.cumsum(ends | (ids == delimiter), 1)
+    chosen = (rng.random(len(ids)) * lengths).astype(int)
+    hit = (segment == segment[np.arange(len(ids)), chosen][:, None]) & rows[:, None]
+    return np.where(hit & (np.arange(ids.shape[1]) < lengths[:, None]), network.MASK_ID, ids)
+
+
+def batches(tokens: Tokens, params: Params, epoch: int):
+    """Batches of one epoch as (ids, parts, lengths, labels, weights), each of a bucket's static shape.
+    A pure function of (tokens, params, epoch): a resumed run sees the same batches."""
+    rng = np.random.default_rng([params.train["seed"], 1, epoch])
+    size = params.train["batch"]
+    lengths = cut(tokens, params, rng)
+    order = rng.permutation(len(tokens))
+    buckets = np.array(params.train["buckets"])
+    bucket_of = np.searchsorted(buckets, lengths[order])
+    plan = []
+    for b, positions in enumerate(buckets):
+        rows = order[bucket_of == b]
+        plan += [(int(positions), rows[i : i + size]) for i in range(0, len(rows), size)]
+    for i in rng.permutation(len(plan)):
+        positions, rows = plan[i]
+        weights = np.zeros(size, np.float32)
+        weights[: len(rows)] = tokens.weights[rows]
+        rows = np.resize(rows, size)  # a bucket's last batch repeats rows, with weight 0
+        n = lengths[rows]
+        ids, parts = pad(tokens, rows, n, positions)
+        if params.augment["lower_case"]:
+            ids = lower_case(ids, parts, rng.random(size) < params.augment["lower_case"])
+        if params.augment["mask"]:
+            ids = mask_segment(ids, parts, n, rng.random(size) < params.augment["mask"], rng)
+        yield len(plan), ids.astype(np.int32), parts.astype(np.int32), n.astype(np.int32), tokens.labels[rows], weights
+
+
+def loss_of(output_line: str, outputs, labels, weights):
+    """Weighted cross-entropy: of the logit, or of both outputs where two sigmoids are trained."""
+    if output_line.startswith("sigmoid2"):
+        positive = int(output_line[-1])
+        targets = jnp.stack([1 - labels, labels] if positive == 1 else [labels, 1 - labels], 1)
+        losses = optax.sigmoid_binary_cross_entropy(outputs, targets).mean(1)
+    else:
+        losses = optax.sigmoid_binary_cross_entropy(network.logit(output_line, outputs), labels)
+    return (losses * weights).sum() / jnp.maximum(weights.sum(), 1e-6)
+
+
+def make_step(layers, params: Params):
+    """(optimizer, jitted step). The rate is an argument: it follows the share of the run that is done."""
+    decay = {"mask": lambda tree: {k: k.endswith(".weight") for k in tree}}
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(params.train["weight_decay"], **decay)
+    )
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state, rate, ids, parts, lengths, labels, weights):
+        def objective(net):
+            return loss_of(params.output, network.forward(layers, net, ids, parts, lengths), labels, weights)
+
+        loss, gradient = jax.value_and_grad(objective)(state["weights"])
+        updates, adam = optimizer.update(gradient, state["adam"], state["weights"])
+        net = jax.tree.map(lambda w, u: w - rate * u, state["weights"], updates)
+        count = state["count"] + 1
+        keep = jnp.minimum(params.train["ema"], (1 + count) / (10 + count))  # short memory at first
+        mean = jax.tree.map(lambda m, w: keep * m + (1 - keep) * w, state["mean"], net)
+        return {"weights": net, "mean": mean, "adam": adam, "count": count}, loss
+
+    return optimizer, step
+
+
+def rate_at(done: float, params: Params) -> float:
+    """Learning rate when the share `done` of the run is over: linear warm-up, then a half cosine to 1 %."""
+    warmup, peak = params.train["warmup"], params.train["peak_lr"]
+    if done < warmup:
+        return peak * (0.04 + 0.96 * done / warmup)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (done - warmup) / (1 - warmup))))
+
+
+def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, batch: int = 1024) -> np.ndarray:
+    """float32 [n]: the network's logits of all rows, in order."""
+
+    @jax.jit
+    def run(weights, ids, parts, lengths):
+        return network.logit(output_line, network.forward(layers, weights, ids, parts, lengths))
+
+    lengths = tokens.lengths
+    buckets = np.array(buckets)
+    bucket_of = np.searchsorted(buckets, lengths)
+    out = np.empty(len(tokens), np.float32)
+    for b, positions in enumerate(buckets):
+        rows = np.flatnonzero(bucket_of == b)
+        for i in range(0, len(rows), batch):
+            pick = rows[i : i + batch]
+            full = np.resize(pick, batch)
+            ids, parts = pad(tokens, full, lengths[full], int(positions))
+            out[pick] = run(weights, ids.astype(np.int32), parts.astype(np.int32), lengths[full].astype(np.int32))[: len(pick)]
+    return out
+
+
+def save_state(path: Path, state, history: list[dict]) -> None:
+    """Checkpoint: all leaves and the history, replaced in one step."""
+    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    partial_path = path.with_suffix(".partial.npz")
+    np.savez(partial_path, history=json.dumps(history), **leaves)
+    os.replace(partial_path, path)
+
+
+def load_state(path: Path, like):
+    """(state, history) of a checkpoint; `like` gives the tree's structure."""
+    leaves, tree = jax.tree.flatten(like)
+    with np.load(path) as arrays:
+        return tree.unflatten([arrays[f"leaf{i}"] for i in range(len(leaves))]), json.loads(str(arrays["history"]))
+
+
+def train(params: Params, train_tokens: Tokens, valid_tokens: Tokens, work: Path, *, n_chars: int = 0, stop_after=None, quiet=False) -> dict:
+    """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch.
+
+    The best epoch has the highest sum of validation recalls at FPR 1 % and 0.1 % (AUC where the
+    validation set is too small for them); its averaged weights lie in `work/best.npz`.
+
+    Args:
+        stop_after: stop after that many epochs in all (the schedule stays that of the whole run).
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    layers = network.parse(params.layers)
+    shape_of = network.shapes(layers, params.sizes, params.fixed_length, n_chars)
+    weights = jax.tree.map(jnp.asarray, network.init(shape_of, params.train["seed"]))
+    optimizer, step = make_step(layers, params)
+    state = {"weights": weights, "mean": jax.tree.map(jnp.copy, weights), "adam": optimizer.init(weights), "count": jnp.zeros((), jnp.int32)}
+    history: list[dict] = []
+    checkpoint = work / "checkpoint.npz"
+    if checkpoint.exists():
+        state, history = load_state(checkpoint, state)
+        state = jax.tree.map(jnp.asarray, state)
+    epochs = params.train["epochs"]
+    if not quiet:
+        n = sum(int(np.prod(s)) for s in shape_of.values())
+        print(f"{jax.devices()[0]}, {n} parameters, {network.multiply_adds(layers, weights, 64)} multiply-adds at 64 tokens,"
+              f" {len(train_tokens)} rows, epochs {len(history)}..{epochs}", flush=True)
+    for epoch in range(len(history), min(epochs, stop_after or epochs)):
+        start, mean_loss = time.monotonic(), 0.0
+        bar = tqdm(desc=f"epoch {epoch + 1}/{epochs}", unit="batch", disable=quiet, mininterval=10, dynamic_ncols=True)
+        losses = []
+        for i, (total, *batch) in enumerate(batches(train_tokens, params, epoch)):
+            bar.total = total
+            state, loss = step(state, np.float32(rate_at((epoch + i / total) / epochs, params)), *batch)
+            losses.append(loss)
+            if i % 50 == 49:
+                mean_loss = float(np.mean(jax.device_get(losses[-500:])))
+                last = f"{history[-1]['recall']:.3f}" if history else "-"
+                bar.set_postfix_str(f"loss {mean_loss:.4f}, valid recall {last}", refresh=False)
+            bar.update()
+        bar.close()
+        scores = logits(layers, params.output, state["mean"], valid_tokens, params.train["buckets"])
+        truth = valid_tokens.labels > 0.5
+        at = {f: metrics.recall_at_fpr(truth, scores, float(f)) for f in ("0.01", "0.001")}
+        entry = {
+            "epoch": epoch + 1,
+            "loss": float(np.mean(jax.device_get(losses[-500:]))),
+            "auc": metrics.auc(truth, scores) or 0.0,
+            "recall": at["0.01"].get("recall", 0.0),
+            "recall_0.001": at["0.001"].get("recall", 0.0),
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        history.append(entry)
+        if max(history, key=rank) is entry:
+            np.savez(work / "best.npz", **jax.device_get(state["mean"]))
+        save_state(checkpoint, state, history)
+        if not quiet:
+            print(json.dumps(entry), flush=True)
+    (work / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    return load_weights(work)
+
+
+def rank(entry: dict):
+    """What the best epoch has most of."""
+    return entry["recall"] + entry["recall_0.001"], entry["auc"]
+
+
+def load_weights(work: Path) -> dict[str, np.ndarray]:
+    """Averaged weights of the best epoch."""
+    with np.load(work / "best.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -1,0 +1,115 @@
+"""A real training in about a minute: it learns, repeats itself to the byte, goes on from a checkpoint,
+and the wheel scores the exported file as JAX does."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import phishcnn
+import pytest
+import synthetic
+
+from phishcnn_train import calibrate, data, evaluate, export, network, prepare, train
+
+LONG_AND_ODD = [b"http://x.org/" + b"a/" * 400, b"?", b"http://", b"\xff\x00.com", b"https://U@Host.co.uk:81/P?q=1&r#f", b"a"]
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory, tiny):
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [data.read_rows(synthetic.write(folder / f"{seed}.tsv", n, seed)) for seed, n in ((1, 6000), (2, 4000))]
+    return [prepare.prepare(prepare.clean(r, log=lambda _: None), tiny) for r in rows]
+
+
+def finish(params, arrays, work, **how):
+    """Trains, calibrates and exports into `work`; the bytes of the model file."""
+    train.train(params, *arrays, work, quiet=True, **how)
+    for name, tokens in zip(("train", "valid"), arrays):
+        tokens.save(work / f"{name}.npz")
+    calibrate.calibrate(params, work)
+    export.export(params, work, work / "m.safetensors", None)
+    return (work / "m.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny, arrays):
+    work = tmp_path_factory.mktemp("run")
+    return work, finish(tiny, arrays, work)
+
+
+def test_it_learns(trained, tiny, arrays):
+    work, _ = trained
+    scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(work), arrays[1], [256])
+    from sklearn.metrics import roc_auc_score
+
+    assert roc_auc_score(arrays[1].labels > 0.5, scores) > 0.95
+
+
+def test_same_seed_same_bytes_and_resumed_run_too(trained, tiny, arrays, tmp_path):
+    train.train(tiny, *arrays, tmp_path, quiet=True, stop_after=2)
+    assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_the_wheel_scores_what_was_trained(trained, tmp_path):
+    path = trained[0] / "m.safetensors"
+    urls = data.read_rows(synthetic.write(tmp_path / "t.tsv", 500, 3)).urls + LONG_AND_ODD
+    scored = phishcnn.Model.load(str(path)).score_batch(urls)
+    assert not np.asarray(scored.errors).any()
+    np.testing.assert_allclose(scored.logit, evaluate.jax_logits(path, urls), atol=1e-4)
+
+
+def test_evaluation_and_card(trained, tmp_path):
+    from phishcnn_train import card
+
+    path = trained[0] / "m.safetensors"
+    rows = synthetic.write(tmp_path / "t.tsv", 4400, 3)
+    result = evaluate.evaluate(path, {"test": str(rows), "bad": f"{rows}:label=1"}, None)["sets"]["test"]
+    for place in ("engine", "training_framework"):
+        assert result[place]["auc"] > 0.95
+    assert result["largest_logit_difference"] < 1e-4
+    assert result["slices"]["login"]["legitimate_rows"] > 20
+    assert "| login |" in card.write(path, None).read_text()
+
+
+def test_batches_are_a_function_of_the_seed(tiny, arrays):
+    def digest(params, epoch):
+        return [hash(b"".join(x.tobytes() for x in batch[1:])) for batch in train.batches(arrays[0], params, epoch)]
+
+    other = dataclasses.replace(tiny, train={**tiny.train, "seed": 2})
+    assert digest(tiny, 0) == digest(tiny, 0)
+    assert digest(tiny, 0) != digest(tiny, 1) and digest(tiny, 0) != digest(other, 0)
+
+
+def test_every_row_once_per_epoch(tiny, arrays):
+    total = sum(batch[5].sum() for batch in train.batches(arrays[0], tiny, 0))
+    assert total == pytest.approx(arrays[0].weights.sum(), rel=1e-5)
+
+
+def test_augmentations_keep_to_their_parts():
+    urls = [b"http://Sub.Example.com/Path/To?A=B&c=D#F", b"https://x.org"]
+    tokens = phishcnn.tokenize_batch(urls)
+    lengths = np.diff(np.asarray(tokens.offsets))
+    rows = prepare.Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[np.zeros(2)] * 4)
+    ids, parts = train.pad(rows, np.arange(2), lengths, 48)
+
+    def shown(ids, row):
+        return "".join("*" if i == 256 else chr(i) for i in ids[row, : lengths[row]])
+
+    assert shown(train.lower_case(ids, parts, np.array([True, True])), 0) == "sub.example.com/path/to?a=b&c=d#f"
+    seen = set()
+    for seed in range(200):
+        masked = train.mask_segment(ids, parts, lengths, np.array([True, False]), np.random.default_rng(seed))
+        assert shown(masked, 1) == "x.org"
+        seen.add(shown(masked, 0))
+    masks = {"***.example.com/Path/To?A=B&c=D#F", "sub********.com/Path/To?A=B&c=D#F", "sub.example****/Path/To?A=B&c=D#F"}
+    masks |= {"sub.example.com*****/To?A=B&c=D#F", "sub.example.com/Path***?A=B&c=D#F", "sub.example.com/Path/To****&c=D#F"}
+    masks |= {"sub.example.com/Path/To?A=B****#F", "sub.example.com/Path/To?A=B&c=D**"}
+    assert seen == masks
+
+
+def test_errors_are_sentences_not_traces(tmp_path):
+    run = [sys.executable, "-m", "phishcnn_train", "prepare", "--params", str(tmp_path / "no.toml"), "--train", "x", "--valid", "x"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)))
+    assert done.returncode == 1 and "no.toml" in done.stderr and "Traceback" not in done.stderr
