@@ -242,9 +242,7 @@ impl<'a> Model<'a> {
     #[must_use]
     pub fn probability(&self, logit: f32, base_rate: f32) -> f32 {
         let prior = if base_rate == 0.5 { 0.0 } else { libm::logf(base_rate / (1.0 - base_rate)) };
-        let z = self.calibration.a * logit + self.calibration.b + prior;
-        // Outside, f32 cannot tell the probability from 0 or 1.
-        1.0 / (1.0 + F32Ext::exp(-z.clamp(-80.0, 80.0)))
+        sigmoid(self.calibration.a * logit + self.calibration.b + prior)
     }
 
     /// The verdict of a logit.
@@ -332,6 +330,11 @@ impl<'a> Model<'a> {
     }
 }
 
+/// 1 / (1 + exp(−z)). Beyond ±80 it is 0 or 1 to f32's eye, and micromath's `exp` gives up.
+fn sigmoid(z: f32) -> f32 {
+    1.0 / (1.0 + F32Ext::exp(-z.clamp(-80.0, 80.0)))
+}
+
 /// `a b`, with a positive.
 fn calibration(line: &str) -> Option<Calibration> {
     let (a, b) = split_once(line, b' ')?;
@@ -391,6 +394,21 @@ mod tests {
             ["", "-", ".5", "5.", "1e3", "+1", "inf", "nan", "1.2.3", "1234567890123456", " 1"]
         {
             assert_eq!(decimal(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn probability_is_within_its_stated_error_and_in_range() {
+        let mut worst = 0.0_f64;
+        for i in -200_000..=200_000_i32 {
+            let z = i as f32 / 1000.0;
+            let got = sigmoid(z);
+            assert!((0.0..=1.0).contains(&got));
+            worst = worst.max((f64::from(got) - 1.0 / (1.0 + libm::exp(-f64::from(z)))).abs());
+        }
+        assert!(worst < 1e-3, "{worst}");
+        for z in [f32::INFINITY, f32::MAX, -f32::MAX, f32::NEG_INFINITY] {
+            assert!((0.0..=1.0).contains(&sigmoid(z)));
         }
     }
 
