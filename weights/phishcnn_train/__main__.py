@@ -90,11 +90,15 @@ def card(args) -> None:
 def import_keras(args) -> None:
     from .keras_import import convert
 
-    print(convert(args.weights, args.architecture, args.chars, Path(args.output), args.length, args.name, args.canonical))
+    print(
+        convert(args.weights, args.architecture, args.chars, Path(args.output), args.length, args.name, args.canonical)
+    )
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="phishcnn_train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = argparse.ArgumentParser(
+        prog="phishcnn_train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, function, text):
@@ -115,10 +119,15 @@ def parser() -> argparse.ArgumentParser:
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
     sub = with_params(command("export", export, "Write the model file."))
     sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
-    sub = command("evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX.")
+    sub = command(
+        "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."
+    )
     sub.add_argument("model", help="the .safetensors file")
     sub.add_argument(
-        "--set", action="append", required=True, metavar="NAME=FILE[:FILTER…][,FILE…]",
+        "--set",
+        action="append",
+        required=True,
+        metavar="NAME=FILE[:FILTER…][,FILE…]",
         help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG; may be repeated",
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")

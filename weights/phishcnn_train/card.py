@@ -33,7 +33,11 @@ def _share(value: float) -> str:
 
 
 def _recall(point: dict) -> str:
-    return f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})" if point["resolvable"] else "not resolvable"
+    return (
+        f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})"
+        if point["resolvable"]
+        else "not resolvable"
+    )
 
 
 def text(model: Path, metrics: dict, params: Params | None) -> str:
@@ -67,7 +71,9 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
     if params:
         run = params.train
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
-        lines.append(f"| Training | {rows}, {run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`) |")
+        lines.append(
+            f"| Training | {rows}, {run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`) |"
+        )
     lines += ["", "## Data", "", DATA.format(until=until), "", "## Results", ""]
     lines += [
         "Recall with its 95 % interval at the ROC point of each set itself, and what the released thresholds give there.",
@@ -77,17 +83,32 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
     ]
     for name, entry in metrics["sets"].items():
         report = entry["engine"]
-        cells = [name, f"{report['phishing_rows']:,} / {report['legitimate_rows']:,}", "–" if report["auc"] is None else f"{report['auc']:.4f}"]
+        cells = [
+            name,
+            f"{report['phishing_rows']:,} / {report['legitimate_rows']:,}",
+            "–" if report["auc"] is None else f"{report['auc']:.4f}",
+        ]
         cells += [_recall(report["recall_at_fpr"][f]) for f in ("0.01", "0.001", "0.0001")]
         for threshold in ("phishing", "suspicious"):
             c = report["confusion"][threshold]
-            cells.append(", ".join(_share(a / (a + b)) if a + b else "–" for a, b in ((c["tp"], c["fn"]), (c["fp"], c["tn"]))))
+            cells.append(
+                ", ".join(_share(a / (a + b)) if a + b else "–" for a, b in ((c["tp"], c["fn"]), (c["fp"], c["tn"])))
+            )
         cells.append(f"{report['calibration_error']:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
     difference = max(e["largest_logit_difference"] for e in metrics["sets"].values())
-    lines += ["", f"The engine and the training framework differ by at most {difference:.1e} in any logit of these sets."]
+    lines += [
+        "",
+        f"The engine and the training framework differ by at most {difference:.1e} in any logit of these sets.",
+    ]
     for name in [n for n in metrics["sets"] if n == "test"]:
-        lines += ["", f"### Hard negatives of `{name}`", "", "Share of the legitimate rows with each tag that is flagged.", ""]
+        lines += [
+            "",
+            f"### Hard negatives of `{name}`",
+            "",
+            "Share of the legitimate rows with each tag that is flagged.",
+            "",
+        ]
         lines += ["| tag | rows | at `phishing` | at `suspicious` |", "|---|---|---|---|"]
         for tag, s in metrics["sets"][name]["slices"].items():
             lines.append(f"| {tag} | {s['legitimate_rows']:,} | {_share(s['phishing'])} | {_share(s['suspicious'])} |")

@@ -27,7 +27,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.urls)
 
-    def take(self, index) -> "Rows":
+    def take(self, index) -> Rows:
         """The rows at these positions, in this order."""
         index = np.asarray(index)
         if index.dtype == bool:
@@ -51,7 +51,9 @@ def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]):
         raise DataError(f"{where}: expected label<TAB>url, found one column")
     label = LABELS.get(cells[0].strip().lower())
     if label is None:
-        raise DataError(f"{where}: unknown label {cells[0].decode('utf-8', 'replace')!r} (0, 1, legitimate or phishing)")
+        raise DataError(
+            f"{where}: unknown label {cells[0].decode('utf-8', 'replace')!r} (0, 1, legitimate or phishing)"
+        )
     if not cells[1].strip():
         raise DataError(f"{where}: empty URL")
     tags = cells[5].strip() if len(cells) > 5 else b""

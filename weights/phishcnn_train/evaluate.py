@@ -26,7 +26,9 @@ def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
     chars = tensors.pop("chars", None)
     tokens = tokenize(urls, metadata["phishcnn.input"], chars)
     nothing = np.zeros(0)
-    rows = Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), nothing, nothing, nothing, nothing)
+    rows = Tokens(
+        np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), nothing, nothing, nothing, nothing
+    )
     longest = int(rows.lengths.max())
     buckets = [longest] if chars is not None else sorted({min(b, longest) for b in BUCKETS} | {longest})
     return logits(network.parse(metadata["phishcnn.layers"]), metadata["phishcnn.output"], tensors, rows, buckets)
@@ -38,7 +40,10 @@ def slices(rows: Rows, scores: np.ndarray, thresholds: dict[str, float]) -> dict
     for tag in sorted({t for tags in rows.tags for t in tags}):
         picked = scores[rows.tagged(tag) & (rows.labels == 0)]
         if len(picked) >= SLICE_MIN:
-            out[tag] = {"legitimate_rows": len(picked), **{k: float((picked >= t).mean()) for k, t in thresholds.items()}}
+            out[tag] = {
+                "legitimate_rows": len(picked),
+                **{k: float((picked >= t).mean()) for k, t in thresholds.items()},
+            }
     return out
 
 
@@ -48,7 +53,12 @@ def evaluate(model: Path, sets: dict[str, str], output: Path | None, threads: in
     _, metadata = read(model)
     thresholds = {k: float(v) for k, v in (w.split("=") for w in metadata["phishcnn.thresholds"].split(" "))}
     a, b = map(float, metadata["phishcnn.calibration"].split(" "))
-    result = {"model": metadata["phishcnn.name"], "sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "thresholds": thresholds, "sets": {}}
+    result = {
+        "model": metadata["phishcnn.name"],
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "thresholds": thresholds,
+        "sets": {},
+    }
     for name, spec in sets.items():
         rows = select(spec)
         scored = engine.score_batch(rows.urls, threads=threads)
@@ -74,5 +84,7 @@ def evaluate(model: Path, sets: dict[str, str], output: Path | None, threads: in
 
 def summary(report: dict) -> str:
     """One line for the terminal."""
-    recall = {k: f"{v['recall']:.4f}" if v["resolvable"] else "not resolvable" for k, v in report["recall_at_fpr"].items()}
+    recall = {
+        k: f"{v['recall']:.4f}" if v["resolvable"] else "not resolvable" for k, v in report["recall_at_fpr"].items()
+    }
     return f"auc {report['auc']} recall at FPR {recall} ece {report['calibration_error']:.4f}"

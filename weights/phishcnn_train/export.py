@@ -49,8 +49,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def number(value: float) -> str:
-    """The shortest text that reads back as the same float32."""
-    return str(np.float32(value))
+    """The shortest decimal that reads back as the same float32; the format has no exponents."""
+    return np.format_float_positional(np.float32(value), trim="0")
 
 
 def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -> str:

@@ -86,7 +86,13 @@ def _activation(config: dict, layer: str) -> str:
 
 
 def convert(
-    weights_path: str | Path, architecture, chars_path, output: Path, length: int | None = None, name: str | None = None, canonical: bool = False
+    weights_path: str | Path,
+    architecture,
+    chars_path,
+    output: Path,
+    length: int | None = None,
+    name: str | None = None,
+    canonical: bool = False,
 ) -> str:
     """Writes the model file and returns its SHA-256.
 
@@ -100,7 +106,9 @@ def convert(
         layers = [(layer["class_name"], layer["config"]) for layer in _sequence(weights, architecture)]
         used = [(kind, config) for kind, config in layers if kind not in ("Dropout", "SpatialDropout1D", "InputLayer")]
         if not used or used[0][0] != "Embedding":
-            raise KerasImportError(f"{used[0][1].get('name') if used else 'network'}: the first layer must be an Embedding")
+            raise KerasImportError(
+                f"{used[0][1].get('name') if used else 'network'}: the first layer must be an Embedding"
+            )
         shape = next((c[k] for _, c in layers for k in ("batch_input_shape", "batch_shape") if c.get(k)), [None, None])
         length = length or used[0][1].get("input_length") or shape[1]
         if not length:
@@ -113,7 +121,9 @@ def convert(
                 _demand(i == 0 and not config.get("mask_zero"), layer, "masking or a second Embedding")
                 (table,) = _tensors_of(weights, layer)
                 if len(table) < len(chars):
-                    raise KerasImportError(f"{layer}: {len(table)} rows, but the character table has ids up to {len(chars) - 1}")
+                    raise KerasImportError(
+                        f"{layer}: {len(table)} rows, but the character table has ids up to {len(chars) - 1}"
+                    )
                 tensors["embed.chars"] = table
                 tensors["chars"] = np.concatenate([chars, np.full(len(table) - len(chars), NO_CHARACTER, np.uint32)])
                 line.append("embed chars")
@@ -125,11 +135,19 @@ def convert(
                 _demand(config.get("activation") != "softmax", layer, "softmax")
                 dilation = _one(config, "dilation_rate", layer) if "dilation_rate" in config else 1
                 _weigh(tensors, weights, layer, 3)
-                line.append(f"conv {layer} {config['padding']}" + (f" dilation={dilation}" if dilation > 1 else "") + _activation(config, layer))
+                line.append(
+                    f"conv {layer} {config['padding']}"
+                    + (f" dilation={dilation}" if dilation > 1 else "")
+                    + _activation(config, layer)
+                )
             elif kind == "MaxPooling1D":
                 window = _one(config, "pool_size", layer)
                 strides = _one(config, "strides", layer) if config.get("strides") else window
-                _demand(strides == window and config.get("padding", "valid") == "valid", layer, "overlapping or padded pooling")
+                _demand(
+                    strides == window and config.get("padding", "valid") == "valid",
+                    layer,
+                    "overlapping or padded pooling",
+                )
                 line.append(f"maxpool {window}")
             elif kind in ("GlobalMaxPooling1D", "GlobalAveragePooling1D"):
                 _demand(not config.get("keepdims"), layer, "keepdims")

@@ -34,7 +34,7 @@ class Params:
     path: Path
 
     @staticmethod
-    def load(path: str | Path) -> "Params":
+    def load(path: str | Path) -> Params:
         path = Path(path)
         try:
             table = tomllib.loads(path.read_text())

@@ -56,7 +56,7 @@ class Tokens:
         np.savez(path, **vars(self))
 
     @staticmethod
-    def load(path: Path) -> "Tokens":
+    def load(path: Path) -> Tokens:
         if not path.exists():
             raise DataError(f"{path}: not there; run `python -m phishcnn_train prepare` first")
         with np.load(path) as arrays:

@@ -36,7 +36,9 @@ def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> np.ndarray:
     chance = rng.random(len(tokens))
     lengths = tokens.lengths
     cut_path, cut_query = params.augment["cut_path"], params.augment["cut_query"]
-    short = np.where(chance < cut_path, tokens.path_start, np.where(chance < cut_path + cut_query, tokens.query_start, lengths))
+    short = np.where(
+        chance < cut_path, tokens.path_start, np.where(chance < cut_path + cut_query, tokens.query_start, lengths)
+    )
     return np.where(short > 0, short, lengths)
 
 
@@ -100,7 +102,9 @@ def make_step(layers, params: Params):
     """(optimizer, jitted step). The rate is an argument: it follows the share of the run that is done."""
     decay = {"mask": lambda tree: {k: k.endswith(".weight") for k in tree}}
     optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(params.train["weight_decay"], **decay)
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(params.train["weight_decay"], **decay),
     )
 
     @partial(jax.jit, donate_argnums=0)
@@ -144,7 +148,9 @@ def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, bat
             pick = rows[i : i + batch]
             full = np.resize(pick, batch)
             ids, parts = pad(tokens, full, lengths[full], int(positions))
-            out[pick] = run(weights, ids.astype(np.int32), parts.astype(np.int32), lengths[full].astype(np.int32))[: len(pick)]
+            out[pick] = run(weights, ids.astype(np.int32), parts.astype(np.int32), lengths[full].astype(np.int32))[
+                : len(pick)
+            ]
     return out
 
 
@@ -163,7 +169,16 @@ def load_state(path: Path, like):
         return tree.unflatten([arrays[f"leaf{i}"] for i in range(len(leaves))]), json.loads(str(arrays["history"]))
 
 
-def train(params: Params, train_tokens: Tokens, valid_tokens: Tokens, work: Path, *, n_chars: int = 0, stop_after=None, quiet=False) -> dict:
+def train(
+    params: Params,
+    train_tokens: Tokens,
+    valid_tokens: Tokens,
+    work: Path,
+    *,
+    n_chars: int = 0,
+    stop_after=None,
+    quiet=False,
+) -> dict:
     """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch.
 
     The best epoch has the highest sum of validation recalls at FPR 1 % and 0.1 % (AUC where the
@@ -177,7 +192,12 @@ def train(params: Params, train_tokens: Tokens, valid_tokens: Tokens, work: Path
     shape_of = network.shapes(layers, params.sizes, params.fixed_length, n_chars)
     weights = jax.tree.map(jnp.asarray, network.init(shape_of, params.train["seed"]))
     optimizer, step = make_step(layers, params)
-    state = {"weights": weights, "mean": jax.tree.map(jnp.copy, weights), "adam": optimizer.init(weights), "count": jnp.zeros((), jnp.int32)}
+    state = {
+        "weights": weights,
+        "mean": jax.tree.map(jnp.copy, weights),
+        "adam": optimizer.init(weights),
+        "count": jnp.zeros((), jnp.int32),
+    }
     history: list[dict] = []
     checkpoint = work / "checkpoint.npz"
     if checkpoint.exists():
@@ -186,8 +206,11 @@ def train(params: Params, train_tokens: Tokens, valid_tokens: Tokens, work: Path
     epochs = params.train["epochs"]
     if not quiet:
         n = sum(int(np.prod(s)) for s in shape_of.values())
-        print(f"{jax.devices()[0]}, {n} parameters, {network.multiply_adds(layers, weights, 64)} multiply-adds at 64 tokens,"
-              f" {len(train_tokens)} rows, epochs {len(history)}..{epochs}", flush=True)
+        print(
+            f"{jax.devices()[0]}, {n} parameters, {network.multiply_adds(layers, weights, 64)} multiply-adds at 64 tokens,"
+            f" {len(train_tokens)} rows, epochs {len(history)}..{epochs}",
+            flush=True,
+        )
     for epoch in range(len(history), min(epochs, stop_after or epochs)):
         start, mean_loss = time.monotonic(), 0.0
         bar = tqdm(desc=f"epoch {epoch + 1}/{epochs}", unit="batch", disable=quiet, mininterval=10, dynamic_ncols=True)

@@ -8,7 +8,9 @@ from pathlib import Path
 WORDS = "river stone garden music travel craft school north paper light cloud green kitchen studio photo market book".split()
 BRANDS = "paypal amazon netflix chase microsoft apple facebook rakuten dhl".split()
 BAIT = "login secure verify account update signin confirm wallet support billing".split()
-HONEST_PATHS = "about news blog/{n} products/{w} wiki/{W} articles/2023/{w} contact docs/{w}/index.html search?q={w}".split()
+HONEST_PATHS = (
+    "about news blog/{n} products/{w} wiki/{W} articles/2023/{w} contact docs/{w}/index.html search?q={w}".split()
+)
 BAD_TLDS = "xyz top ru tk cn duckdns.org web.app".split()
 
 

@@ -1,7 +1,6 @@
 import gzip
 
 import pytest
-
 from phishcnn_train.data import DataError, read_rows, select
 from phishcnn_train.prepare import clean, prepare
 
@@ -18,7 +17,9 @@ def test_reads_labels_columns_and_gzip(tmp_path):
         assert rows.months[1] == "2024-01" and rows.tags[1] == {"weak", "long"}
 
 
-@pytest.mark.parametrize("line, problem", [("just-a-url", "one column"), ("2\thttp://a/", "unknown label '2'"), ("1\t ", "empty URL")])
+@pytest.mark.parametrize(
+    "line, problem", [("just-a-url", "one column"), ("2\thttp://a/", "unknown label '2'"), ("1\t ", "empty URL")]
+)
 def test_bad_rows_name_file_and_line(tmp_path, line, problem):
     (tmp_path / "bad.txt").write_text(f"0\thttp://fine.org/\n{line}\n")
     with pytest.raises(DataError, match=rf"bad\.txt:2: .*{problem}"):
@@ -45,10 +46,15 @@ def test_select_filters_and_pools(tmp_path):
 
 def test_clean_drops_duplicates_contradictions_and_one_sided_rows(tmp_path):
     urls = [
-        (0, "http://www.a.org/"), (0, "https://A.org"),  # the same
-        (0, "http://b.org/x"), (1, "https://b.org/x"),  # contradictory
-        (1, "http://c.org/?token=1"), (0, "http://d.org/?p=1&KEY=2"), (0, "http://casino.org/"),  # one-sided
-        (1, "http://e.org/monkey=1"), (1, "http://f.org/"),
+        (0, "http://www.a.org/"),
+        (0, "https://A.org"),  # the same
+        (0, "http://b.org/x"),
+        (1, "https://b.org/x"),  # contradictory
+        (1, "http://c.org/?token=1"),
+        (0, "http://d.org/?p=1&KEY=2"),
+        (0, "http://casino.org/"),  # one-sided
+        (1, "http://e.org/monkey=1"),
+        (1, "http://f.org/"),
     ]
     (tmp_path / "a").write_text("".join(f"{label}\t{url}\n" for label, url in urls))
     kept = clean(read_rows(tmp_path / "a"), log=lambda _: None)

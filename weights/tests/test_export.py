@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import safetensors.numpy
-
 from phishcnn_train.export import encode, read
 
 

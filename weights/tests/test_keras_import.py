@@ -4,9 +4,8 @@ import h5py
 import numpy as np
 import phishcnn
 import pytest
-
-from phishcnn_train.export import read
 from phishcnn_train.evaluate import jax_logits
+from phishcnn_train.export import read
 from phishcnn_train.keras_import import KerasImportError, convert
 
 CHARS = {"a": 1, "b": 2, "/": 3, "": 4, "-n-": 5}
@@ -15,11 +14,25 @@ CHARS = {"a": 1, "b": 2, "/": 3, "": 4, "-n-": 5}
 def network(last=("Dense", {"units": 2, "activation": "sigmoid"}), extra=()):
     conv = {"strides": [1], "dilation_rate": [1], "data_format": "channels_last"}
     return [
-        ("Embedding", {"name": "e", "batch_input_shape": [None, 20], "input_dim": 6, "output_dim": 3, "input_length": 20}),
+        (
+            "Embedding",
+            {"name": "e", "batch_input_shape": [None, 20], "input_dim": 6, "output_dim": 3, "input_length": 20},
+        ),
         ("Conv1D", {"name": "c", "filters": 4, "kernel_size": [3], "padding": "valid", "activation": "tanh", **conv}),
         ("MaxPooling1D", {"name": "p", "pool_size": [3], "strides": [3], "padding": "valid"}),
         ("Dropout", {"name": "drop", "rate": 0.2}),
-        ("Conv1D", {"name": "k", "filters": 4, "kernel_size": [3], "padding": "same", "activation": "relu", **conv, "dilation_rate": [2]}),
+        (
+            "Conv1D",
+            {
+                "name": "k",
+                "filters": 4,
+                "kernel_size": [3],
+                "padding": "same",
+                "activation": "relu",
+                **conv,
+                "dilation_rate": [2],
+            },
+        ),
         *extra,
         ("Flatten", {"name": "f"}),
         (last[0], {"name": "out", **last[1]}),
@@ -53,14 +66,18 @@ def chars(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "units, activation, output", [(1, "sigmoid", "logit"), (2, "sigmoid", "sigmoid2 positive=1"), (2, "softmax", "softmax2 positive=1")]
+    "units, activation, output",
+    [(1, "sigmoid", "logit"), (2, "sigmoid", "sigmoid2 positive=1"), (2, "softmax", "softmax2 positive=1")],
 )
 def test_converts_and_scores(tmp_path, chars, units, activation, output):
     layers = network(("Dense", {"units": units, "activation": activation}))
     out = tmp_path / "m.safetensors"
     convert(save(tmp_path / "m.h5", layers, units), None, chars, out)
     tensors, metadata = read(out)
-    assert metadata["phishcnn.layers"] == "embed chars; conv c valid tanh; maxpool 3; conv k same dilation=2 relu; flatten; dense out"
+    assert (
+        metadata["phishcnn.layers"]
+        == "embed chars; conv c valid tanh; maxpool 3; conv k same dilation=2 relu; flatten; dense out"
+    )
     assert metadata["phishcnn.output"] == output
     assert metadata["phishcnn.input"] == "keras-char/1 length=20 pad=pre truncate=pre canonical=no"
     assert tensors["chars"].tolist() == [0xFFFFFFFF, 97, 98, 47, 0xFFFFFFFF, 0xFFFFFFFE]
@@ -77,7 +94,9 @@ def by_hand(tensors, ids, output):
     x = np.tanh(np.array([sum(x[i + j] @ t["c.weight"][j] for j in range(3)) for i in range(18)]) + t["c.bias"])
     x = x.reshape(6, 3, 4).max(1)
     x = np.concatenate([np.zeros((2, 4)), x, np.zeros((2, 4))])
-    x = np.maximum(np.array([sum(x[i + 2 * j] @ t["k.weight"][j] for j in range(3)) for i in range(6)]) + t["k.bias"], 0)
+    x = np.maximum(
+        np.array([sum(x[i + 2 * j] @ t["k.weight"][j] for j in range(3)) for i in range(6)]) + t["k.bias"], 0
+    )
     z = x.reshape(-1) @ t["out.weight"] + t["out.bias"]
     return z[0] if output == "logit" else z[1] - (z[0] if output.startswith("softmax") else 0)
 
@@ -85,7 +104,11 @@ def by_hand(tensors, ids, output):
 def test_architecture_and_length_from_outside(tmp_path, chars):
     layers = network()
     del layers[0][1]["input_length"], layers[0][1]["batch_input_shape"]
-    (tmp_path / "a.json").write_text(json.dumps({"class_name": "Sequential", "config": {"layers": [{"class_name": k, "config": c} for k, c in layers]}}))
+    (tmp_path / "a.json").write_text(
+        json.dumps(
+            {"class_name": "Sequential", "config": {"layers": [{"class_name": k, "config": c} for k, c in layers]}}
+        )
+    )
     h5 = save(tmp_path / "m.h5", layers, embed_attribute=False)
     out = tmp_path / "m.safetensors"
     with pytest.raises(KerasImportError, match="--architecture"):
@@ -102,8 +125,16 @@ def test_architecture_and_length_from_outside(tmp_path, chars):
         (("Dense", {"units": 3, "activation": "softmax"}), (), "out: an output of 3 units"),
         (("Dense", {"units": 2, "activation": "relu"}), (), "out: an output of 2 units with activation 'relu'"),
         (("LSTM", {}), (), "out: layer type LSTM"),
-        (("Dense", {"units": 2, "activation": "sigmoid"}), [("BatchNormalization", {"name": "bn"})], "bn: layer type BatchNormalization"),
-        (("Dense", {"units": 2, "activation": "sigmoid"}), [("MaxPooling1D", {"name": "mp", "pool_size": [3], "strides": [2]})], "mp: overlapping"),
+        (
+            ("Dense", {"units": 2, "activation": "sigmoid"}),
+            [("BatchNormalization", {"name": "bn"})],
+            "bn: layer type BatchNormalization",
+        ),
+        (
+            ("Dense", {"units": 2, "activation": "sigmoid"}),
+            [("MaxPooling1D", {"name": "mp", "pool_size": [3], "strides": [2]})],
+            "mp: overlapping",
+        ),
     ],
 )
 def test_other_networks_are_refused_by_layer(tmp_path, chars, last, extra, problem):

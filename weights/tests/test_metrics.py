@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn import metrics as sk
-from sklearn.linear_model import LogisticRegression
-
 from phishcnn_train import metrics
 from phishcnn_train.calibrate import fit, threshold_at
+from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
 
 
 @pytest.fixture(params=["distinct", "ties", "rare"])

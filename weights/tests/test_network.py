@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-
 from phishcnn_train import network
 
 SIZES = {"embed": 4, "c1": [4, 6], "c2": [3, 6], "d1": 5, "d2": 1}
@@ -36,7 +35,9 @@ def oracle(layers, weights, ids, parts):
             n = len(x) if layer.ceil else len(x) - len(x) % layer.window
             x = np.array([x[i : i + layer.window][: n - i].max(0) for i in range(0, n, layer.window)])
         elif layer.kind == "pool":
-            x = np.concatenate([f(x, 0) for name, f in (("max", np.max), ("avg", np.mean)) if name in layer.name.split("+")])
+            x = np.concatenate(
+                [f(x, 0) for name, f in (("max", np.max), ("avg", np.mean)) if name in layer.name.split("+")]
+            )
         elif layer.kind == "flatten":
             x = x.reshape(-1)
         else:
@@ -76,7 +77,20 @@ def test_flatten_of_fixed_length():
         np.testing.assert_allclose(got[row], oracle(layers, weights, ids[row], None), atol=2e-5)
 
 
-@pytest.mark.parametrize("text", ["conv c1", "conv c1 half", "conv c1 same relu add add", "maxpool", "maxpool 2 floor", "pool", "dense", "dense d1 gelu", "lstm 3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv c1",
+        "conv c1 half",
+        "conv c1 same relu add add",
+        "maxpool",
+        "maxpool 2 floor",
+        "pool",
+        "dense",
+        "dense d1 gelu",
+        "lstm 3",
+    ],
+)
 def test_unknown_layers_are_refused(text):
     with pytest.raises(network.LayerError, match="cannot read layer"):
         network.parse(f"embed bytes; {text}")

@@ -10,10 +10,16 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-
 from phishcnn_train import calibrate, data, evaluate, export, network, prepare, train
 
-LONG_AND_ODD = [b"http://x.org/" + b"a/" * 400, b"?", b"http://", b"\xff\x00.com", b"https://U@Host.co.uk:81/P?q=1&r#f", b"a"]
+LONG_AND_ODD = [
+    b"http://x.org/" + b"a/" * 400,
+    b"?",
+    b"http://",
+    b"\xff\x00.com",
+    b"https://U@Host.co.uk:81/P?q=1&r#f",
+    b"a",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def arrays(tmp_path_factory, tiny):
 def finish(params, arrays, work, **how):
     """Trains, calibrates and exports into `work`; the bytes of the model file."""
     train.train(params, *arrays, work, quiet=True, **how)
-    for name, tokens in zip(("train", "valid"), arrays):
+    for name, tokens in zip(("train", "valid"), arrays, strict=True):
         tokens.save(work / f"{name}.npz")
     calibrate.calibrate(params, work)
     export.export(params, work, work / "m.safetensors", None)
@@ -91,7 +97,9 @@ def test_augmentations_keep_to_their_parts():
     urls = [b"http://Sub.Example.com/Path/To?A=B&c=D#F", b"https://x.org"]
     tokens = phishcnn.tokenize_batch(urls)
     lengths = np.diff(np.asarray(tokens.offsets))
-    rows = prepare.Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[np.zeros(2)] * 4)
+    rows = prepare.Tokens(
+        np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[np.zeros(2)] * 4
+    )
     ids, parts = train.pad(rows, np.arange(2), lengths, 48)
 
     def shown(ids, row):
@@ -103,13 +111,32 @@ def test_augmentations_keep_to_their_parts():
         masked = train.mask_segment(ids, parts, lengths, np.array([True, False]), np.random.default_rng(seed))
         assert shown(masked, 1) == "x.org"
         seen.add(shown(masked, 0))
-    masks = {"***.example.com/Path/To?A=B&c=D#F", "sub********.com/Path/To?A=B&c=D#F", "sub.example****/Path/To?A=B&c=D#F"}
-    masks |= {"sub.example.com*****/To?A=B&c=D#F", "sub.example.com/Path***?A=B&c=D#F", "sub.example.com/Path/To****&c=D#F"}
+    masks = {
+        "***.example.com/Path/To?A=B&c=D#F",
+        "sub********.com/Path/To?A=B&c=D#F",
+        "sub.example****/Path/To?A=B&c=D#F",
+    }
+    masks |= {
+        "sub.example.com*****/To?A=B&c=D#F",
+        "sub.example.com/Path***?A=B&c=D#F",
+        "sub.example.com/Path/To****&c=D#F",
+    }
     masks |= {"sub.example.com/Path/To?A=B****#F", "sub.example.com/Path/To?A=B&c=D**"}
     assert seen == masks
 
 
 def test_errors_are_sentences_not_traces(tmp_path):
-    run = [sys.executable, "-m", "phishcnn_train", "prepare", "--params", str(tmp_path / "no.toml"), "--train", "x", "--valid", "x"]
+    run = [
+        sys.executable,
+        "-m",
+        "phishcnn_train",
+        "prepare",
+        "--params",
+        str(tmp_path / "no.toml"),
+        "--train",
+        "x",
+        "--valid",
+        "x",
+    ]
     done = subprocess.run(run, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)))
     assert done.returncode == 1 and "no.toml" in done.stderr and "Traceback" not in done.stderr
