@@ -131,13 +131,13 @@ def rate_at(done: float, params: Params) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (done - warmup) / (1 - warmup))))
 
 
+@partial(jax.jit, static_argnums=(0, 1))  # compiled once per bucket for all epochs
+def _logits(layers, output_line: str, weights, ids, parts, lengths):
+    return network.logit(output_line, network.forward(layers, weights, ids, parts, lengths))
+
+
 def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, batch: int = 1024) -> np.ndarray:
     """float32 [n]: the network's logits of all rows, in order."""
-
-    @jax.jit
-    def run(weights, ids, parts, lengths):
-        return network.logit(output_line, network.forward(layers, weights, ids, parts, lengths))
-
     lengths = tokens.lengths
     buckets = np.array(buckets)
     bucket_of = np.searchsorted(buckets, lengths)
@@ -148,9 +148,14 @@ def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, bat
             pick = rows[i : i + batch]
             full = np.resize(pick, batch)
             ids, parts = pad(tokens, full, lengths[full], int(positions))
-            out[pick] = run(weights, ids.astype(np.int32), parts.astype(np.int32), lengths[full].astype(np.int32))[
-                : len(pick)
-            ]
+            out[pick] = _logits(
+                tuple(layers),
+                output_line,
+                weights,
+                ids.astype(np.int32),
+                parts.astype(np.int32),
+                lengths[full].astype(np.int32),
+            )[: len(pick)]
     return out
 
 
