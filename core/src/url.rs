@@ -198,10 +198,11 @@ impl<'a> Url<'a> {
         let (registrable, suffix) = (host.start + parts.registrable, host.start + parts.suffix);
         if let Some(at) = at {
             self.push(Part::UserInfo, authority.start.max(at.saturating_sub(USER_INFO_MAX))..at)?;
-            let opened = match (host.is_empty(), parts.registrable) {
-                (true, _) => Part::UserInfo,
-                (false, 0) => Part::Registrable,
-                (false, _) => Part::Subdomain,
+            let opened = match (parts.registrable, parts.suffix) {
+                _ if host.is_empty() => Part::UserInfo,
+                (0, 0) => Part::Suffix,
+                (0, _) => Part::Registrable,
+                _ => Part::Subdomain,
             };
             self.push(opened, at..at + 1)?;
         }
