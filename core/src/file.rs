@@ -5,7 +5,7 @@
 //! string has an escape or a control character; no field is unknown; every dimension is at least
 //! one; the tensors tile the data exactly. Format: <https://github.com/huggingface/safetensors>.
 
-use crate::text::split_once;
+use crate::text::{number, split_once};
 use crate::{Error, LoadError};
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -268,14 +268,8 @@ impl<'a> Json<'a> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
         let after = self.rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let digits = self.rest.strip_suffix(after).unwrap_or_default();
-        if digits.is_empty() || (digits.len() > 1 && digits.starts_with('0')) {
-            return Err(Error::Header);
-        }
         self.rest = after;
-        digits.bytes().try_fold(0_usize, |n, digit| {
-            let n = n.checked_mul(10).and_then(|n| n.checked_add(usize::from(digit - b'0')));
-            n.ok_or(Error::Header)
-        })
+        number(digits).ok_or(Error::Header)
     }
 
     /// An array of at most N unsigned integers; a longer one is the error `too_long`.

@@ -15,7 +15,7 @@
 
 use crate::file::{Dtype, File};
 use crate::kernel::{Weights, weight};
-use crate::text::{Split, split};
+use crate::text::{Split, number, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
 use crate::{Error, LoadError};
@@ -351,8 +351,7 @@ impl<'a> Builder<'_, 'a> {
         let mut word = words.next();
         let mut dilation = 1;
         if let Some(d) = word.and_then(|w| w.strip_prefix("dilation=")) {
-            dilation =
-                d.parse().ok().filter(|d| (1..=DIMENSION_MAX).contains(d)).ok_or(unsupported)?;
+            dilation = number(d).filter(|d| (1..=DIMENSION_MAX).contains(d)).ok_or(unsupported)?;
             word = words.next();
         }
         let mut activation = Activation::Linear;
@@ -393,7 +392,7 @@ impl<'a> Builder<'_, 'a> {
         mut words: Split<'a>,
     ) -> Result<Stage<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
-        let size = words.next().and_then(|w| w.parse::<NonZeroUsize>().ok());
+        let size = words.next().and_then(number).and_then(NonZeroUsize::new);
         let size = size.filter(|s| s.get() <= DIMENSION_MAX).ok_or(unsupported)?;
         let ceil = match words.next() {
             None => false,

@@ -1,5 +1,5 @@
-//! Splitting of text at an ASCII byte. `str::split` and `split_once` of the standard library
-//! have panic paths that the optimiser cannot remove; these have none.
+//! Splitting of text at an ASCII byte, and numbers. `str::split` and `split_once` of the standard
+//! library have panic paths that the optimiser cannot remove; these have none.
 
 /// As `str::split_once`.
 pub(crate) fn split_once(text: &str, separator: u8) -> Option<(&str, &str)> {
@@ -30,6 +30,18 @@ impl<'a> Iterator for Split<'a> {
         self.rest = rest;
         Some(piece)
     }
+}
+
+/// A decimal number without sign or leading zeros: one way only to write it. (`str::parse`
+/// takes `+1` and `01`.)
+pub(crate) fn number(digits: &str) -> Option<usize> {
+    if digits.is_empty() || (digits.len() > 1 && digits.starts_with('0')) {
+        return None;
+    }
+    digits.bytes().try_fold(0_usize, |n, b| {
+        let digit = char::from(b).to_digit(10)?;
+        n.checked_mul(10)?.checked_add(usize::try_from(digit).ok()?)
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Keras' character tokenizer with `pad_sequences`' defaults, so that imported networks score
 //! as they did where they were trained.
 
-use crate::text::split;
+use crate::text::{number, split};
 use crate::url::{Byte, Part, Url};
 use crate::{Error, MAX_URL_LEN};
 
@@ -45,7 +45,7 @@ impl Input {
         let mut words = split(line, b' ');
         let mut word = |key: &str| words.next().and_then(|w| w.strip_prefix(key));
         let number = |text: Option<&str>| {
-            let n = text.and_then(|t| t.parse::<usize>().ok());
+            let n = text.and_then(number);
             n.filter(|n| (1..=MAX_URL_LEN).contains(n)).ok_or(Error::Unsupported)
         };
         let input = match word("") {
