@@ -39,8 +39,11 @@ impl Model<'_> {
         let canonical = Url::parse(url)?;
         let mut out = out.iter_mut();
         let mut count = 0;
+        // Tokens are in the URL's order: the model reads one stretch of it.
+        let first = tokens.iter().map(|t| t.at).find(|&at| at != usize::MAX);
+        let last = tokens.iter().map(|t| t.at).last();
         for (part, range) in segments(&canonical) {
-            if !tokens.iter().any(|token| range.contains(&token.at)) {
+            if first.is_none_or(|at| range.end <= at) || last.is_none_or(|at| at < range.start) {
                 continue;
             }
             let without = self.logit(self.masked(&tokens, range.clone()), scratch)?;
