@@ -1,0 +1,223 @@
+//! The forward pass in f64 over whole sequences. Reads the file with the reference crate.
+
+use super::tokens::{self, Token};
+use safetensors::SafeTensors;
+use std::collections::HashMap;
+
+type Matrix = Vec<Vec<f64>>;
+
+/// A model file as the reference crate reads it.
+pub struct Network {
+    pub metadata: HashMap<String, String>,
+    tensors: HashMap<String, (Vec<usize>, Vec<f64>)>,
+    chars: Vec<u32>,
+}
+
+impl Network {
+    pub fn read(file: &[u8]) -> Self {
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+        let metadata = serde_json::from_value(header["__metadata__"].clone()).unwrap();
+        let (mut tensors, mut chars) = (HashMap::new(), Vec::new());
+        for (name, view) in SafeTensors::deserialize(file).unwrap().tensors() {
+            let words = view.data().chunks_exact(4).map(|c| <[u8; 4]>::try_from(c).unwrap());
+            if name == "chars" {
+                chars = words.map(u32::from_le_bytes).collect();
+            } else {
+                let values = words.map(|w| f32::from_le_bytes(w).into()).collect();
+                tensors.insert(name, (view.shape().to_vec(), values));
+            }
+        }
+        Self { metadata, tensors, chars }
+    }
+
+    /// The value of `KEY=value` in the input line.
+    fn input(&self, key: &str) -> Option<&str> {
+        let line = &self.metadata["phishcnn.input"];
+        line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    pub fn tokens(&self, url: &[u8]) -> Result<(Vec<Token>, bool), u16> {
+        match self.input("max") {
+            Some(max) => tokens::url_bytes(url, max.parse().unwrap()),
+            None => {
+                let length = self.input("length").unwrap().parse().unwrap();
+                let canonical = self.input("canonical") == Some("yes");
+                tokens::keras_char(url, length, canonical, &self.chars)
+            }
+        }
+    }
+
+    /// The logit of a URL.
+    pub fn score(&self, url: &[u8]) -> Result<f64, u16> {
+        Ok(self.logit(&self.tokens(url)?.0))
+    }
+
+    /// Segments with a token, each with logit − logit without it.
+    pub fn explain(&self, url: &[u8]) -> Result<Vec<(usize, usize, u8, f64)>, u16> {
+        let tokens = self.tokens(url)?.0;
+        let logit = self.logit(&tokens);
+        let mask = if self.chars.is_empty() { 256 } else { 0 };
+        let mut out = Vec::new();
+        for (start, end, part) in tokens::segments(url) {
+            let mut masked = tokens.clone();
+            for token in &mut masked {
+                if token.at.is_some_and(|at| (start..end).contains(&at)) {
+                    token.id = mask;
+                }
+            }
+            if tokens.iter().any(|t| t.at.is_some_and(|at| (start..end).contains(&at))) {
+                out.push((start, end, part, logit - self.logit(&masked)));
+            }
+        }
+        Ok(out)
+    }
+
+    /// probability = sigmoid(a · logit + b), at base rate 0.5.
+    pub fn probability(&self, logit: f64) -> f64 {
+        let (a, b) = self.metadata["phishcnn.calibration"].split_once(' ').unwrap();
+        let (a, b): (f64, f64) = (a.parse().unwrap(), b.parse().unwrap());
+        1.0 / (1.0 + (-(a * logit + b)).exp())
+    }
+
+    pub fn verdict(&self, logit: f64) -> &'static str {
+        let threshold = |key| {
+            let words = self.metadata["phishcnn.thresholds"].split(' ');
+            let value = words.filter_map(|w| w.strip_prefix(key)?.strip_prefix('=')).next();
+            value.unwrap().parse::<f64>().unwrap()
+        };
+        match logit {
+            x if x >= threshold("phishing") => "phishing",
+            x if x >= threshold("suspicious") => "suspicious",
+            _ => "benign",
+        }
+    }
+
+    pub fn logit(&self, tokens: &[Token]) -> f64 {
+        let mut sequence: Matrix = tokens.iter().map(|t| self.embed(t)).collect();
+        let mut vector = Vec::new();
+        for layer in self.metadata["phishcnn.layers"].split("; ").skip(1) {
+            let words: Vec<&str> = layer.split(' ').collect();
+            match words[0] {
+                "conv" => sequence = self.convolution(&words, &sequence),
+                "maxpool" => {
+                    let size: usize = words[1].parse().unwrap();
+                    let ceil = words.contains(&"ceil");
+                    let windows = sequence.chunks(size).filter(|w| ceil || w.len() == size);
+                    sequence = windows.map(column_max).collect();
+                }
+                "pool" => {
+                    let count = sequence.len() as f64;
+                    let average = || {
+                        (0..sequence[0].len())
+                            .map(|c| sequence.iter().map(|row| row[c]).sum::<f64>() / count)
+                            .collect::<Vec<f64>>()
+                    };
+                    vector = match words[1] {
+                        "max" => column_max(&sequence),
+                        "avg" => average(),
+                        _ => [column_max(&sequence), average()].concat(),
+                    };
+                }
+                "flatten" => vector = sequence.concat(),
+                "dense" => {
+                    let (weight, bias) = (self.weights(words[1], "weight"), &self.bias(words[1]));
+                    let columns = bias.len();
+                    assert_eq!(weight.len(), vector.len() * columns);
+                    vector = (0..columns)
+                        .map(|o| {
+                            let products = vector.iter().enumerate();
+                            bias[o]
+                                + products.map(|(i, x)| x * weight[i * columns + o]).sum::<f64>()
+                        })
+                        .collect();
+                    activate(words.get(2).copied(), &mut vector);
+                }
+                other => panic!("{other}"),
+            }
+        }
+        let output: Vec<&str> = self.metadata["phishcnn.output"].split(' ').collect();
+        let positive = || output[1].strip_prefix("positive=").unwrap().parse::<usize>().unwrap();
+        match output[0] {
+            "logit" => vector[0],
+            "sigmoid2" => vector[positive()],
+            "softmax2" => vector[positive()] - vector[1 - positive()],
+            other => panic!("{other}"),
+        }
+    }
+
+    fn weights(&self, layer: &str, kind: &str) -> &[f64] {
+        &self.tensors[&format!("{layer}.{kind}")].1
+    }
+
+    fn bias(&self, layer: &str) -> Vec<f64> {
+        self.weights(layer, "bias").to_vec()
+    }
+
+    fn embed(&self, token: &Token) -> Vec<f64> {
+        let row = |name: &str, i: usize| {
+            let (shape, values) = self.tensors.get(name)?;
+            Some(values[i * shape[1]..][..shape[1]].to_vec())
+        };
+        let id = token.id as usize;
+        let mut vector = row("embed.bytes", id).or_else(|| row("embed.chars", id)).unwrap();
+        if let Some(part) = row("embed.parts", token.part.into()) {
+            vector.iter_mut().zip(part).for_each(|(v, p)| *v += p);
+        }
+        vector
+    }
+
+    /// y[t, o] = act(bias[o] + Σ_j Σ_i x[t + j·dilation − padding, i] · w[j, i, o]) (+ x[t, o]).
+    fn convolution(&self, words: &[&str], x: &Matrix) -> Matrix {
+        let (shape, weight) = &self.tensors[&format!("{}.weight", words[1])];
+        let bias = self.bias(words[1]);
+        let &[kernel, inputs, outputs] = &shape[..] else { panic!("{shape:?}") };
+        let dilation = words.iter().find_map(|w| w.strip_prefix("dilation=")).unwrap_or("1");
+        let dilation: usize = dilation.parse().unwrap();
+        let reach = (kernel - 1) * dilation;
+        let mut padded = x.clone();
+        if words[2] == "same" {
+            padded = vec![vec![0.0; inputs]; reach / 2];
+            padded.extend(x.iter().cloned());
+            padded.extend(vec![vec![0.0; inputs]; reach - reach / 2]);
+        }
+        let activation = words.iter().find(|w| ["relu", "tanh", "sigmoid"].contains(w)).copied();
+        let mut y = Vec::new();
+        for t in 0..padded.len() - reach {
+            let mut row = bias.clone();
+            for j in 0..kernel {
+                for i in 0..inputs {
+                    for (o, sum) in row.iter_mut().enumerate() {
+                        *sum +=
+                            padded[t + j * dilation][i] * weight[(j * inputs + i) * outputs + o];
+                    }
+                }
+            }
+            activate(activation, &mut row);
+            if words.contains(&"add") {
+                row.iter_mut().zip(&x[t]).for_each(|(y, x)| *y += x);
+            }
+            y.push(row);
+        }
+        y
+    }
+}
+
+fn column_max(rows: &[Vec<f64>]) -> Vec<f64> {
+    let column = |c: usize| rows.iter().map(|row| row[c]).fold(f64::NEG_INFINITY, f64::max);
+    (0..rows[0].len()).map(column).collect()
+}
+
+fn activate(name: Option<&str>, values: &mut [f64]) {
+    let sum: f64 = values.iter().map(|v| v.exp()).sum();
+    for v in values {
+        *v = match name {
+            None => *v,
+            Some("relu") => v.max(0.0),
+            Some("tanh") => v.tanh(),
+            Some("sigmoid") => 1.0 / (1.0 + (-*v).exp()),
+            Some("softmax") => v.exp() / sum,
+            Some(other) => panic!("{other}"),
+        };
+    }
+}
