@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="NAME=FILE[:FILTER…][,FILE…]",
-        help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG; may be repeated",
+        help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG, every=N; may be repeated",
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
     sub.add_argument("--threads", type=int, default=1)

@@ -94,7 +94,7 @@ def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
 
 
 def select(spec: str) -> Rows:
-    """Rows of `FILE[:label=0|1][:with=TAG][:without=TAG][,FILE…]`, pooled."""
+    """Rows of `FILE[:label=0|1][:with=TAG][:without=TAG][:every=N][,FILE…]`, pooled."""
     parts = []
     for item in spec.split(","):
         path, *filters = item.split(":")
@@ -107,8 +107,10 @@ def select(spec: str) -> Rows:
                 keep = rows.tagged(value)
             elif name == "without" and value:
                 keep = ~rows.tagged(value)
+            elif name == "every" and value.isdecimal() and int(value) > 0:
+                keep = np.arange(len(rows)) % int(value) == 0
             else:
-                raise DataError(f"{item}: unknown filter {condition!r} (label=0|1, with=TAG, without=TAG)")
+                raise DataError(f"{item}: unknown filter {condition!r} (label=0|1, with=TAG, without=TAG, every=N)")
             rows = rows.take(keep)
         parts.append(rows)
     return Rows(

@@ -40,6 +40,7 @@ def test_missing_broken_and_empty_files(tmp_path):
 def test_select_filters_and_pools(tmp_path):
     (tmp_path / "a").write_text("0\tx\ts\tm\tg\tlogin\n1\ty\ts\tm\tg\tseen\n1\tz\n")
     assert select(f"{tmp_path}/a:label=1:without=seen,{tmp_path}/a:with=login").urls == [b"z", b"x"]
+    assert select(f"{tmp_path}/a:every=2").urls == [b"x", b"z"]
     with pytest.raises(DataError, match="unknown filter"):
         select(f"{tmp_path}/a:month=3")
 
