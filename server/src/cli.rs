@@ -246,8 +246,10 @@ Exit codes: 0 stopped by SIGTERM or SIGINT · 1 requests were cut off at the end
 /// Answer over HTTP: a page for people, JSON for programs
 ///
 /// GET /, POST /predict, POST /v1/score, POST /v1/explain, GET /healthz, GET /readyz, GET /version.
-/// Errors are application/problem+json with a number in `code`. URLs are never logged.
-/// SIGTERM or SIGINT: no new connections, requests under way have 10 seconds to end.
+/// Errors are application/problem+json with a number in `code`: those of the command line, and
+/// 503 not the JSON that the route expects (HTTP 400), 504 body over 2 MiB (413), 505 no such route
+/// (404), 506 wrong method (405), 507 over 30 seconds (408). URLs are never logged.
+/// SIGTERM or SIGINT: no new connections; requests under way have 10 seconds to end.
 pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", env = "PHISHCNN_LISTEN", hide_env_values = true,

@@ -10,9 +10,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-/// A connection that sends no complete request head for so long is closed; this also ends idle
-/// kept-alive connections.
-const HEADER_DEADLINE: Duration = Duration::from_secs(15);
+/// A connection that sends no complete request head for so long is closed. This ends idle
+/// kept-alive connections too, so it is longer than the 60 seconds for which proxies usually keep
+/// theirs: closing first would fail the request that a proxy just sends.
+const HEADER_DEADLINE: Duration = Duration::from_secs(75);
 
 /// What requests under way get after the signal to stop. Less than the 30 seconds that Kubernetes
 /// waits before it kills.

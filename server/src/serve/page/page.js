@@ -34,6 +34,9 @@ function visible(text) {
     (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 
+// The whole address stands above its table; there a very long part is only named.
+const shortened = (text) => (text.length > 80 ? `${text.slice(0, 60)} … ${text.slice(-12)}` : text);
+
 const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(2);
 
 function percent(p) {
@@ -91,7 +94,7 @@ function table(segments) {
   }
   const rows = segments.map((s) => element("tr", "",
     element("td", "part", PARTS[s.part] ?? s.part),
-    element("td", "text", visible(s.text)),
+    element("td", "text", visible(shortened(s.text))),
     element("td", "number", signed(s.contribution)),
     element("td", "meter", meter(share(s)))));
   return element("table", "parts", element("thead", "", head), element("tbody", "", ...rows));
