@@ -1,8 +1,5 @@
-//! Any bytes as a model file: if it loads, it scores and explains, and as the oracle does.
+//! Any bytes as a model file: if it loads, it scores and explains within what it promises.
 #![no_main]
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
 
 use libfuzzer_sys::fuzz_target;
 use phishcnn_core::{Block, Error, Model, Segment, as_bytes_mut};
