@@ -70,6 +70,7 @@ def evaluate(model: Path, sets: dict[str, str], output: Path | None, threads: in
         with np.errstate(over="ignore"):
             trained_p = 1 / (1 + np.exp(-(a * trained.astype(np.float64) + b)))
         result["sets"][name] = {
+            "rows_of": ", ".join(item.replace("\\", "/").rsplit("/", 1)[-1] for item in spec.split(",")),
             "engine": metrics.report(rows.labels, wheel, probability, thresholds),
             "training_framework": metrics.report(rows.labels, trained, trained_p, thresholds),
             "largest_logit_difference": float(np.abs(wheel - trained).max()),

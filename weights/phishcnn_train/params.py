@@ -16,13 +16,15 @@ TABLES = {
     "augment": {"cut_query", "cut_path", "lower_case", "mask"},
     "weights": {"hard_negative", "weak", "weak_smoothing", "recent_from", "recent_phishing"},
 }
-STRINGS = ("name", "version", "input", "layers", "output", "trained_until")
+STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "trained_until")
 
 
 @dataclass(frozen=True)
 class Params:
     name: str
     version: str
+    purpose: str  # one sentence for the card
+    data: str  # file that describes the training data for the card, beside the parameter file
     input: str  # the model file's `phishcnn.input`
     layers: str  # the model file's `phishcnn.layers`
     output: str  # the model file's `phishcnn.output`

@@ -66,7 +66,7 @@ def test_the_wheel_scores_what_was_trained(trained, tmp_path):
     np.testing.assert_allclose(scored.logit, evaluate.jax_logits(path, urls), atol=1e-4)
 
 
-def test_evaluation_and_card(trained, tmp_path):
+def test_evaluation_and_card(trained, tmp_path, tiny):
     from phishcnn_train import card
 
     path = trained[0] / "m.safetensors"
@@ -76,7 +76,8 @@ def test_evaluation_and_card(trained, tmp_path):
         assert result[place]["auc"] > 0.95
     assert result["largest_logit_difference"] < 1e-4
     assert result["slices"]["login"]["legitimate_rows"] > 20
-    assert "| login |" in card.write(path, None).read_text()
+    assert result["rows_of"] == "t.tsv"
+    assert "| login |" in card.text(path, {"sets": {"test": result}}, tiny)
 
 
 def test_batches_are_a_function_of_the_seed(tiny, arrays):
