@@ -49,12 +49,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Outcome, Failure> {
             write_json(&report, &mut io::stdout().lock())?;
         }
         path => {
+            report.write_table(&mut io::stdout().lock())?;
             if let Some(path) = path {
                 let file = File::create(path)
                     .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
                 write_json(&report, &mut BufWriter::new(file))?;
             }
-            report.write_table(&mut io::stdout().lock())?;
         }
     }
     Ok(if failed { Outcome::SomeInputsFailed } else { Outcome::Ok })

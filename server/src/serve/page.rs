@@ -43,12 +43,15 @@ fn file(kind: &'static str, content: &'static str) -> impl IntoResponse + Clone 
     (headers, content)
 }
 
-/// The page with version and model filled in.
+/// The page with version, model and thresholds filled in.
 pub(crate) fn html(model: &Model<'_>, sha256: &str) -> String {
+    let thresholds = model.thresholds();
     include_str!("page/page.html")
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{model}", &escape(&format!("{} {}", model.name(), model.version())))
         .replace("{sha256}", sha256)
+        .replace("{suspicious}", &thresholds.suspicious.to_string())
+        .replace("{phishing}", &thresholds.phishing.to_string())
 }
 
 fn escape(text: &str) -> String {

@@ -7,7 +7,7 @@ const AT_ONCE = 4;
 const EXAMPLES = [
   "https://en.wikipedia.org/wiki/Phishing",
   "http://paypal.com.account-verify.example/signin?session=8f3a1c",
-  "https://login-secure-update.web.app/index.html",
+  "https://my-shop.example/account/login",
 ];
 
 const PARTS = {
@@ -100,14 +100,31 @@ function table(segments) {
   return element("table", "parts", element("thead", "", head), element("tbody", "", ...rows));
 }
 
+// Where a logit lies among the verdicts, in percent: benign up to 60, suspicious up to 75.
+function position(logit) {
+  const { suspicious, phishing } = document.body.dataset;
+  const [low, high] = [Number(suspicious), Number(phishing)];
+  if (logit < low) return Math.max(1, 60 - (low - logit) * 4);
+  if (logit < high) return 60 + 15 * (logit - low) / (high - low);
+  return Math.min(99, 75 + (logit - high) * 4);
+}
+
+function scale(logit) {
+  const mark = element("i");
+  mark.style.left = `${position(logit)}%`;
+  const line = element("div", "verdicts", mark);
+  line.setAttribute("aria-hidden", "true");
+  return line;
+}
+
 function card(url, answer) {
   const item = element("li", `result ${answer.verdict}`);
-  const probability = element("span", "probability", "Probability of phishing ",
-    element("b", "", percent(answer.probability)));
+  const probability = element("span", "probability", "Probability ",
+    element("b", "", percent(answer.probability)), element("span", "", " at even odds"));
   item.append(element("div", "head",
     element("h2", "badge", VERDICTS[answer.verdict] ?? answer.verdict), probability,
     element("span", "logit", `logit ${signed(answer.logit)}`)));
-  item.append(highlighted(url, answer.segments));
+  item.append(scale(answer.logit), highlighted(url, answer.segments));
   if (answer.truncated) item.append(element("p", "note", "Only the start of this address was read."));
   const details = element("details", "", element("summary", "", "Effect of each part"),
     table(answer.segments),
