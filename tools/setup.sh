@@ -30,4 +30,3 @@ if [ "$wanted" != "$(cat .venv/phishcnn-stamp 2>/dev/null)" ]; then
 fi
 
 cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny
-cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz

@@ -43,6 +43,16 @@ pub enum Error {
     Overloaded = 501,
     /// The feedback store is unavailable.
     FeedbackUnavailable = 502,
+    /// The request is not the JSON that its route expects (HTTP).
+    MalformedRequest = 503,
+    /// The request's body is too large (HTTP).
+    BodyTooLarge = 504,
+    /// The service has no such route (HTTP).
+    NoSuchRoute = 505,
+    /// The route does not have this method (HTTP).
+    MethodNotAllowed = 506,
+    /// The request took too long (HTTP).
+    RequestTimeout = 507,
     /// A broken invariant: a defect of this library.
     Internal = 901,
 }
@@ -76,6 +86,11 @@ impl Error {
             Self::AddressInUse => "address in use",
             Self::Overloaded => "overloaded",
             Self::FeedbackUnavailable => "feedback store unavailable",
+            Self::MalformedRequest => "request is not the JSON that this route expects",
+            Self::BodyTooLarge => "request body too large",
+            Self::NoSuchRoute => "no such route",
+            Self::MethodNotAllowed => "method not allowed on this route",
+            Self::RequestTimeout => "request took too long",
             Self::Internal => "internal error",
         }
     }

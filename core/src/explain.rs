@@ -58,12 +58,19 @@ impl Model<'_> {
 
 /// The segments of a canonical form, in order, none empty.
 fn segments<'u>(url: &'u Url<'_>) -> impl Iterator<Item = (Part, Range<usize>)> + 'u {
+    let mut at_sign = None;
     url.spans().flat_map(move |(part, span)| {
         let mut rest = span;
+        // An `@` stands alone in front of the host, and belongs to the label that it opens.
+        let mut opening = at_sign.take();
+        if part.is_host() && url.slice(rest.clone()) == b"@" {
+            at_sign = Some(rest.start);
+            rest.start = rest.end;
+        }
         core::iter::from_fn(move || {
             let bytes = url.slice(rest.clone());
             let length = 1 + bytes.get(1..)?.iter().take_while(|&&b| !opens(part, b)).count();
-            let segment = rest.start..rest.start + length;
+            let segment = opening.take().unwrap_or(rest.start)..rest.start + length;
             rest.start = segment.end;
             Some((part, segment))
         })
@@ -94,7 +101,7 @@ mod tests {
         let texts: Vec<String> = segments(&parsed).map(|(_, r)| url[r].into()).collect();
         assert_eq!(
             texts,
-            ["u:p", "@", "a", ".b", ".shop", ".co", ".uk", ":81", "/x", "/y", "?k=1", "&l=2", "#f"]
+            ["u:p", "@www.a", ".b", ".shop", ".co", ".uk", ":81", "/x", "/y", "?k=1", "&l=2", "#f"]
         );
     }
 

@@ -63,9 +63,13 @@ impl Part {
         }
     }
 
+    pub(crate) const fn is_host(self) -> bool {
+        matches!(self, Self::Subdomain | Self::Registrable | Self::Suffix)
+    }
+
     /// Host names and schemes do not depend on case.
     const fn folds_case(self) -> bool {
-        matches!(self, Self::Scheme | Self::Subdomain | Self::Registrable | Self::Suffix)
+        self.is_host() || matches!(self, Self::Scheme)
     }
 }
 

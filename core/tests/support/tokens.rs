@@ -218,9 +218,11 @@ pub fn segments(url: &[u8]) -> Vec<(usize, usize, u8)> {
             7 => b.value == b'&',
             _ => false,
         };
-        let beside_at = authority_at.is_some_and(|at| i == at || i == at + 1);
+        // An `@` begins a segment, and the label behind it goes on with that.
+        let is_at = authority_at == Some(i);
+        let behind_at = authority_at.is_some_and(|at| i == at + 1);
         match out.last_mut() {
-            Some(last) if last.2 == b.part && !opens && !beside_at => last.1 = b.at + 1,
+            Some(last) if last.2 == b.part && !is_at && (behind_at || !opens) => last.1 = b.at + 1,
             _ => out.push((b.at, b.at + 1, b.part)),
         }
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any as AnyOrigin, CorsLayer};
 
-use super::problem::{Problem, RequestError};
+use super::problem::Problem;
 use super::{legacy, page, urls};
 use crate::model::{Loaded, Scorer};
 
@@ -65,10 +65,8 @@ pub(crate) fn router(served: &'static Served) -> Router {
         // The model is loaded before the port opens: who can ask, finds it ready.
         .route("/readyz", get("ready"))
         .route("/version", get(version))
-        .fallback(async || Problem::request(RequestError::NoSuchRoute, None))
-        .method_not_allowed_fallback(async || {
-            Problem::request(RequestError::MethodNotAllowed, None)
-        })
+        .fallback(async || Problem::from(Error::NoSuchRoute))
+        .method_not_allowed_fallback(async || Problem::from(Error::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(deadline))
         .layer(CatchPanicLayer::custom(panicked))
@@ -79,7 +77,7 @@ pub(crate) fn router(served: &'static Served) -> Router {
 async fn deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::request(RequestError::Timeout, None).into_response(),
+        Err(_) => Problem::from(Error::RequestTimeout).into_response(),
     }
 }
 

@@ -10,38 +10,6 @@ use phishcnn_core::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Numbers of errors that only HTTP knows, in the service's group 5xx.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RequestError {
-    Malformed = 503,
-    BodyTooLarge = 504,
-    NoSuchRoute = 505,
-    MethodNotAllowed = 506,
-    Timeout = 507,
-}
-
-impl RequestError {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoSuchRoute => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Malformed => "request is not the JSON that this route expects",
-            Self::BodyTooLarge => "request body too large",
-            Self::NoSuchRoute => "no such route",
-            Self::MethodNotAllowed => "method not allowed on this route",
-            Self::Timeout => "request took too long",
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
     code: u16,
@@ -60,9 +28,9 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 }
 
 impl Problem {
-    pub(crate) fn request(error: RequestError, detail: Option<String>) -> Self {
-        let (status, title) = (error.status(), error.title());
-        Self { code: error as u16, title, status, detail, index: None }
+    /// A problem with what the client should know beyond its number.
+    pub(crate) fn detailed(error: Error, detail: String) -> Self {
+        Self { detail: Some(detail), ..error.into() }
     }
 
     /// The problem of one item of a list.
@@ -73,9 +41,16 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let status = match error.code() {
-            200..300 => StatusCode::UNPROCESSABLE_ENTITY,
-            501 | 502 => StatusCode::SERVICE_UNAVAILABLE,
+        let status = match error {
+            Error::EmptyUrl | Error::UrlTooLong | Error::NotAString => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Error::Overloaded | Error::FeedbackUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Error::MalformedRequest => StatusCode::BAD_REQUEST,
+            Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::NoSuchRoute => StatusCode::NOT_FOUND,
+            Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { code: error.code(), title: error.message(), status, detail: None, index: None }
@@ -100,12 +75,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = Bytes::from_request(request, state).await.map_err(|rejection| {
             let error = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => RequestError::BodyTooLarge,
-                _ => RequestError::Malformed,
+                StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
+                _ => Error::MalformedRequest,
             };
-            Problem::request(error, Some(rejection.body_text()))
+            Problem::detailed(error, rejection.body_text())
         })?;
-        let malformed = |why| Problem::request(RequestError::Malformed, Some(why));
+        let malformed = |why| Problem::detailed(Error::MalformedRequest, why);
         // serde would also read a list as an object's fields in order.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(malformed("a JSON object is expected".to_owned()));
