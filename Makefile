@@ -1,6 +1,6 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust link wheel python weights fuzz deny
+.PHONY: test quick setup lint rust link wheel binary python weights fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -36,12 +36,15 @@ python: wheel
 	$(PYTHON) -m pytest -q python/tests
 	$(PYTHON) -m pytest -q --doctest-modules --pyargs phishcnn
 
-# Metrics, export, import and a one-minute training; slower than the rest.
-weights: wheel
+binary:
+	cargo build --release
+
+# Metrics, export, import, a one-minute training, and the agreement of binary, wheel and JAX.
+weights: wheel binary
 	cd weights && ../$(PYTHON) -m pytest -q tests
 
 fuzz:
 	core/fuzz/run.sh $(FUZZ_SECONDS)
 
 deny:
-	cargo deny --offline check licenses bans sources
+	cargo deny --log-level error check licenses bans sources

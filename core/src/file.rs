@@ -13,6 +13,8 @@ use byteorder::{ByteOrder, LittleEndian};
 const HEADER_MAX: usize = 64 * 1024;
 /// Most tensors in a file.
 const TENSORS_MAX: usize = 48;
+/// Most metadata keys in a file; the search for a repeated key is quadratic in it.
+const METADATA_MAX: usize = 64;
 /// Most dimensions of a tensor.
 const RANK_MAX: usize = 3;
 
@@ -158,6 +160,9 @@ impl<'a> Header<'a> {
                 return Err(in_key);
             }
             pairs += 1;
+            if pairs > METADATA_MAX {
+                return Err(LoadError::new(Error::Unsupported, key));
+            }
             more = self.json.next_member().map_err(|_| in_key)?;
         }
         Ok(metadata)

@@ -182,7 +182,7 @@ impl<'a> Model<'a> {
     ///
     /// # Errors
     /// [`Error::EmptyUrl`], [`Error::UrlTooLong`], [`Error::Misaligned`],
-    /// [`Error::ScratchTooSmall`]; [`Error::NonFinite`] when huge weights overflow.
+    /// [`Error::ScratchTooSmall`]; [`Error::NonFinite`] when huge weights overflow into the logit.
     pub fn score(&self, url: &[u8], scratch: &mut [u8]) -> Result<Score, Error> {
         let tokens = Tokens::new(url, self.input, self.layers.embedding.table)?;
         let logit = self.logit(tokens.iter(), scratch)?;

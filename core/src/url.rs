@@ -4,8 +4,8 @@
 //! slash) is removed; everything that an attacker chooses is kept. Nothing is copied: the
 //! canonical form is a list of ranges of the input, so that every byte knows where it came from.
 //!
-//! 1. ASCII white space is trimmed at both ends. Then empty: [`Error::EmptyUrl`]. An input of
-//!    over [`MAX_URL_LEN`] bytes: [`Error::UrlTooLong`]. Any other bytes have a canonical form.
+//! 1. An input of over [`MAX_URL_LEN`] bytes is [`Error::UrlTooLong`]. ASCII white space is
+//!    trimmed at both ends; then empty is [`Error::EmptyUrl`]. Any other bytes have a canonical form.
 //! 2. `http://` or `https://` in any case is removed, once. Another `scheme://` is kept, as
 //!    [`Part::Scheme`]. The authority ends at the first of `/ \ ? #`.
 //! 3. User-info is what precedes the authority's last `@`; its last 32 bytes are kept. The host

@@ -78,6 +78,16 @@ fn not_a_model() {
 }
 
 #[test]
+fn metadata_keys_are_limited() {
+    let header = |n: usize| {
+        let pairs: Vec<String> = (0..n).map(|i| format!("\"k{i}\":\"\"")).collect();
+        assemble(&format!("{{\"__metadata__\":{{{}}}}}", pairs.join(",")), b"")
+    };
+    assert!(File::read(&header(64)).is_ok());
+    refused(&header(65), Error::Unsupported, "k64");
+}
+
+#[test]
 fn malformed_headers() {
     let entry = r#"{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#;
     for (header, error, item) in [
