@@ -9,6 +9,7 @@ from pathlib import Path
 from . import network
 from .export import read
 from .params import Params
+from .train import rank
 
 LIMITS = """\
 - It sees the URL's text and nothing else: no page, no certificate, no age, no reputation of the domain. A
@@ -29,6 +30,13 @@ def _recall(point: dict) -> str:
         if point["resolvable"]
         else "not resolvable"
     )
+
+
+def kept_epoch(model: Path) -> str:
+    """Which epoch of its training the file is, where the history lies beside it."""
+    path = model.with_suffix(".history.json")
+    history = json.loads(path.read_text()) if path.exists() else []
+    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept" if history else ""
 
 
 def text(model: Path, metrics: dict, params: Params | None) -> str:
@@ -64,7 +72,7 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
         run = params.train
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
         lines.append(
-            f"| Training | {rows}, {run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`) |"
+            f"| Training | {rows}, {run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept_epoch(model)} |"
         )
     if params:
         lines += ["", "## Data", "", (params.path.parent / params.data).read_text().strip()]

@@ -60,7 +60,14 @@ def test_metrics_on_real_rows(binary, shared, tmp_path):
 
 def test_the_binary_and_the_wheel_score_alike(binary, tmp_path):
     urls = select(str(synthetic.write(tmp_path / "rows.tsv", 400, 8))).urls
-    urls += [b"", b"http://", b"\xff\xfe", b"a" * 70_000, b"http://u@[::1]:8080\\x?y#z", "http://bücher.example".encode()]
+    urls += [
+        b"",
+        b"http://",
+        b"\xff\xfe",
+        b"a" * 70_000,
+        b"http://u@[::1]:8080\\x?y#z",
+        "http://bücher.example".encode(),
+    ]
     command = [binary, "score", "--format", "ndjson", "--model", COMPACT, "-"]
     done = subprocess.run(command, input=b"\n".join(urls) + b"\n", stdout=subprocess.PIPE)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
