@@ -113,8 +113,10 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = with_params(command("prepare", prepare, "Clean and tokenise training and validation files."))
-    sub.add_argument("--train", nargs="+", required=True, metavar="FILE")
-    sub.add_argument("--valid", nargs="+", required=True, metavar="FILE")
+    sub.add_argument("--train", nargs="+", required=True, metavar="FILE", help="training rows, pooled and cleaned")
+    sub.add_argument(
+        "--valid", nargs="+", required=True, metavar="FILE", help="validation rows, pooled, left as they are"
+    )
     with_params(command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint."))
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
     sub = with_params(command("export", export, "Write the model file."))
@@ -131,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
         help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG, every=N; may be repeated",
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
-    sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--threads", type=int, default=1, help="threads of the wheel (default: 1)")
     sub = command("card", card, "Write the model card from the model file, its metrics JSON and its parameters.")
     sub.add_argument("model", help="the .safetensors file; NAME.metrics.json must lie beside it")
     sub.add_argument("--params", help="the parameter file it was trained with")

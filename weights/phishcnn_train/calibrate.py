@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
+from .data import DataError
 from .params import Params
 
 
@@ -48,6 +49,8 @@ def calibrate(params: Params, work: Path) -> dict:
     weights = train.load_weights(work)
     scores = train.logits(network.parse(params.layers), params.output, weights, valid, params.train["buckets"])
     truth = valid.labels > 0.5
+    if truth.all() or not truth.any():
+        raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)
     result = {
         "a": a,

@@ -48,7 +48,11 @@ class Params:
         unknown += [f"{t}.{k}" for t, keys in TABLES.items() for k in table.get(t, {}) if k not in keys]
         if missing or unknown:
             raise ParamsError(f"{path}: missing {missing}, unknown {unknown}")
-        return Params(**table, path=path)
+        params = Params(**table, path=path)
+        buckets = params.train["buckets"]
+        if buckets != sorted(buckets) or buckets[-1] < params.max_length:
+            raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")
+        return params
 
     @property
     def fixed_length(self) -> int | None:
