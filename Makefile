@@ -15,8 +15,8 @@ setup:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	$(PYTHON) -m ruff check python weights
-	$(PYTHON) -m ruff format --check python weights
+	$(PYTHON) -m ruff check python weights tools
+	$(PYTHON) -m ruff format --check python weights tools
 
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
@@ -41,6 +41,7 @@ binary:
 
 # Metrics, export, import, a one-minute training, and the agreement of binary, wheel and JAX.
 weights: wheel binary
+	$(PYTHON) tools/readme.py --check
 	cd weights && ../$(PYTHON) -m pytest -q tests
 
 fuzz:
