@@ -1,7 +1,6 @@
 """The wheel against the core's vectors and its own promises."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def test_threads_change_nothing(threads):
     urls = [f"https://host{i}.example/{'a' * i}" for i in range(100)]
     one = phishcnn.Model().score_batch(urls)
     many = phishcnn.Model().score_batch(iter(urls), threads=threads)
-    for a, b in zip(one, many):
+    for a, b in zip(one, many, strict=True):
         assert a.tobytes() == b.tobytes()
 
 
@@ -53,7 +52,9 @@ def test_batches_may_be_empty():
     assert phishcnn.tokenize_batch([]).offsets.tolist() == [0]
 
 
-@pytest.mark.parametrize("file, number", [(b"", "101"), (b"not a model file", "101"), (b"\x02" + b"\0" * 7 + b"{}", "108")])
+@pytest.mark.parametrize(
+    "file, number", [(b"", "101"), (b"not a model file", "101"), (b"\x02" + b"\0" * 7 + b"{}", "108")]
+)
 def test_a_file_that_is_no_model_is_refused_by_number(file, number):
     with pytest.raises(ValueError, match=number):
         phishcnn.Model.from_bytes(file)

@@ -113,7 +113,7 @@ class Model:
 
         dtypes = (np.float32, np.float32, np.uint8, np.bool_, np.uint16)
         buffers = self._model.score_batch(list(urls), threads)
-        return Scores(*(np.frombuffer(b, t) for b, t in zip(buffers, dtypes)))
+        return Scores(*(np.frombuffer(b, t) for b, t in zip(buffers, dtypes, strict=True)))
 
     @property
     def info(self) -> dict[str, str]:
