@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,9 @@ class Rows:
 
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # [n], 1 = phishing
     urls: list[bytes] = field(default_factory=list)
-    months: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    months: list[str] = field(default_factory=list)  # YYYY-MM or YYYY of the first sight; empty when unknown
+    groups: list[str] = field(default_factory=list)  # registrable domain; empty when not given
     tags: list[frozenset[str]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -35,9 +38,7 @@ class Rows:
         pick = index.tolist()
         return Rows(
             self.labels[index],
-            [self.urls[i] for i in pick],
-            [self.months[i] for i in pick],
-            [self.tags[i] for i in pick],
+            *([column[i] for i in pick] for column in (self.urls, self.sources, self.months, self.groups, self.tags)),
         )
 
     def tagged(self, tag: str) -> np.ndarray:
@@ -59,8 +60,8 @@ def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]):
     tags = cells[5].strip() if len(cells) > 5 else b""
     if tags not in tag_sets:
         tag_sets[tags] = frozenset(t for t in tags.decode("utf-8", "replace").split(",") if t)
-    month = cells[3].decode("utf-8", "replace") if len(cells) > 3 else ""
-    return label, cells[1], month, tag_sets[tags]
+    source, month, group = (c.decode("utf-8", "replace") for c in (cells[2:5] + [b""] * 3)[:3])
+    return label, cells[1], sys.intern(source), sys.intern(month), sys.intern(group), tag_sets[tags]
 
 
 def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
@@ -71,7 +72,8 @@ def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
     Raises:
         DataError: unreadable file, no row at all, or a bad row (with its line number).
     """
-    labels, urls, months, tags = [], [], [], []
+    labels, columns = [], ([], [], [], [], [])
+    urls = columns[0]
     tag_sets: dict[bytes, frozenset[str]] = {}
     for path in map(Path, paths):
         try:
@@ -81,16 +83,24 @@ def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
                         continue
                     if limit is not None and len(urls) >= limit:
                         break
-                    label, url, month, tag_set = _parse(line, f"{path}:{number}", tag_sets)
+                    label, *cells = _parse(line, f"{path}:{number}", tag_sets)
                     labels.append(label)
-                    urls.append(url)
-                    months.append(month)
-                    tags.append(tag_set)
+                    for column, cell in zip(columns, cells, strict=True):
+                        column.append(cell)
         except (OSError, EOFError) as error:
             raise DataError(f"{path}: cannot read: {error}") from error
     if not urls:
         raise DataError(f"{', '.join(map(str, paths))}: no rows")
-    return Rows(np.array(labels, np.uint8), urls, months, tags)
+    return Rows(np.array(labels, np.uint8), *columns)
+
+
+def pool(parts: list[Rows]) -> Rows:
+    """The rows of all parts, one after another."""
+    lists = [(p.urls, p.sources, p.months, p.groups, p.tags) for p in parts]
+    return Rows(
+        np.concatenate([p.labels for p in parts]),
+        *([cell for c in column for cell in c] for column in zip(*lists, strict=True)),
+    )
 
 
 def select(spec: str) -> Rows:
@@ -113,9 +123,4 @@ def select(spec: str) -> Rows:
                 raise DataError(f"{item}: unknown filter {condition!r} (label=0|1, with=TAG, without=TAG, every=N)")
             rows = rows.take(keep)
         parts.append(rows)
-    return Rows(
-        np.concatenate([p.labels for p in parts]),
-        [u for p in parts for u in p.urls],
-        [m for p in parts for m in p.months],
-        [t for p in parts for t in p.tags],
-    )
+    return pool(parts)
