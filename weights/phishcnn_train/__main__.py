@@ -13,7 +13,7 @@ from .params import Params, ParamsError
 
 DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
 
-The usual order: prepare, train, calibrate, export, evaluate, card. Files are rows of
+The usual order: prepare, tokenize, train, calibrate, export, evaluate, card (`dvc repro` runs it). Files are rows of
 label<TAB>url (further columns: source, month, group, tags), plain or .gz."""
 
 
@@ -31,12 +31,32 @@ def _chars(params: Params, args):
     return read_chars(args.chars)
 
 
-def prepare(args) -> None:
+def split(args) -> None:
+    from . import groups
     from . import prepare as step
+
+    if bool(args.valid_from) != bool(args.test_from) or args.valid_from > args.test_from:
+        raise ValueError("--valid-from and --test-from go together, the earlier month first")
+    rows = step.with_groups(read_rows(*args.rows))
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, side in groups.split(rows, args.valid_from, args.test_from).items():
+        part = rows.take(side)
+        step.write_rows(args.output / f"{name}.tsv.gz", part)
+        print(f"{name}: {int((part.labels == 1).sum())} phishing, {int((part.labels == 0).sum())} legitimate")
+
+
+def prepare(args) -> None:
+    from .prepare import prepare as run
+
+    run(args.train, args.valid, args.output)
+
+
+def tokenize(args) -> None:
+    from . import tokens as step
 
     params = Params.load(args.params)
     work, chars = _work(args, params), _chars(params, args)
-    rows = step.clean(read_rows(*args.train))
+    rows = read_rows(args.rows / "train.tsv.gz")
     limit = params.train["row_limit"]
     if limit and limit < len(rows):
         import numpy as np
@@ -44,20 +64,20 @@ def prepare(args) -> None:
         keep = np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit]
         rows = rows.take(np.sort(keep))
         print(f"{limit} rows drawn")
-    step.prepare(rows, params, chars).save(work / "train.npz")
-    # Validation rows stay as collected: thresholds must hold for what is really seen.
-    step.prepare(read_rows(*args.valid), params, chars).save(work / "valid.npz")
-    print(f"written: {work}/train.npz, {work}/valid.npz")
+    step.tokens_of(rows, params, chars).save(work / "train.npz")
+    for name in ("valid", "valid_domains"):
+        step.tokens_of(read_rows(args.rows / f"{name}.tsv.gz"), params, chars).save(work / f"{name}.npz")
+    print(f"written: {work}/train.npz, valid.npz, valid_domains.npz")
 
 
 def train(args) -> None:
-    from .prepare import Tokens
+    from .tokens import Tokens
     from .train import train as run
 
     params = Params.load(args.params)
     work, chars = _work(args, params), _chars(params, args)
     n_chars = 0 if chars is None else len(chars)
-    run(params, Tokens.load(work / "train.npz"), Tokens.load(work / "valid.npz"), work, n_chars=n_chars)
+    run(params, *(Tokens.load(work / f"{n}.npz") for n in ("train", "valid", "valid_domains")), work, n_chars=n_chars)
 
 
 def calibrate(args) -> None:
@@ -112,11 +132,17 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")
         return sub
 
-    sub = with_params(command("prepare", prepare, "Clean and tokenise training and validation files."))
-    sub.add_argument("--train", nargs="+", required=True, metavar="FILE", help="training rows, pooled and cleaned")
-    sub.add_argument(
-        "--valid", nargs="+", required=True, metavar="FILE", help="validation rows, pooled, left as they are"
-    )
+    sub = command("split", split, "Derive training, validation and test files from rows without a split.")
+    sub.add_argument("rows", nargs="+", metavar="FILE", help="labelled rows; a missing group column is filled in")
+    sub.add_argument("--valid-from", default="", metavar="YYYY-MM", help="first month of validation phishing")
+    sub.add_argument("--test-from", default="", metavar="YYYY-MM", help="first month of test phishing")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="folder for train, valid and test.tsv.gz")
+    sub = command("prepare", prepare, "Clean training rows; shared by all models.")
+    sub.add_argument("--train", nargs="+", type=Path, required=True, metavar="FILE", help="training rows, pooled")
+    sub.add_argument("--valid", nargs="+", type=Path, required=True, metavar="FILE", help="validation rows, pooled")
+    sub.add_argument("-o", "--output", type=Path, default=Path("cache/rows"), help="folder (default: cache/rows)")
+    sub = with_params(command("tokenize", tokenize, "Tokenise, weigh and sample the prepared rows for a model."))
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     with_params(command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint."))
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
     sub = with_params(command("export", export, "Write the model file."))

@@ -43,7 +43,7 @@ def threshold_at(legitimate_scores, fpr: float) -> float:
 def calibrate(params: Params, work: Path) -> dict:
     """Fits on `work/valid.npz` with the best weights and writes `work/calibration.json`."""
     from . import network, train
-    from .prepare import Tokens
+    from .tokens import Tokens
 
     valid = Tokens.load(work / "valid.npz")
     weights = train.load_weights(work)

@@ -12,7 +12,7 @@ import phishcnn
 from . import metrics, network
 from .data import Rows, select
 from .export import read
-from .prepare import Tokens, tokenize
+from .tokens import Tokens, tokenize
 
 SLICE_MIN = 20  # legitimate rows under which a tag's shares are left out
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256]
@@ -25,10 +25,7 @@ def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
     tensors, metadata = read(model)
     chars = tensors.pop("chars", None)
     tokens = tokenize(urls, metadata["phishcnn.input"], chars)
-    nothing = np.zeros(0)
-    rows = Tokens(
-        np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), nothing, nothing, nothing, nothing
-    )
+    rows = Tokens.unlabelled(tokens)
     longest = int(rows.lengths.max())
     buckets = [longest] if chars is not None else sorted({min(b, longest) for b in BUCKETS} | {longest})
     return logits(network.parse(metadata["phishcnn.layers"]), metadata["phishcnn.output"], tensors, rows, buckets)

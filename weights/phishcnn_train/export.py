@@ -56,7 +56,7 @@ def number(value: float) -> str:
 def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -> str:
     """Writes the best epoch with its calibration and thresholds, and NAME.history.json beside it; returns
     the SHA-256 of the model file."""
-    from .prepare import Tokens
+    from .tokens import Tokens
     from .train import load_weights
 
     tensors = load_weights(work)

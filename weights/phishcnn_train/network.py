@@ -164,18 +164,19 @@ def _mask(lengths, positions: int):
     return (jnp.arange(positions)[None, :] < lengths[:, None])[..., None]
 
 
-def forward(layers: list[Layer], weights: dict, ids, parts, lengths):
+def forward(layers: list[Layer], weights: dict, ids, parts, lengths, dropout: float = 0.0, key=None):
     """Outputs of the last layer, float32 [n, units].
 
     Args:
         ids, parts: int [n, L]; positions at or behind `lengths` may hold anything.
         lengths: int [n], tokens of each row, 1..L.
+        dropout, key: share of the pooled (or flattened) values set to 0, and JAX's random key for it.
 
     The engine sees exactly the tokens of a URL and zeros around them, so every layer's output is set
     back to zero behind a row's end before the next convolution reads it.
     """
     x = None
-    for layer in layers:
+    for before, layer in zip([None, *layers], layers, strict=False):
         if layer.kind == "embed":
             x = weights["embed.chars" if layer.name == "chars" else "embed.bytes"][ids]
             if layer.name == "bytes+parts":
@@ -201,6 +202,8 @@ def forward(layers: list[Layer], weights: dict, ids, parts, lengths):
         elif layer.kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         else:
+            if dropout and before.kind in ("pool", "flatten"):
+                x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)
             x = ACTIVATIONS[layer.activation](x @ weights[f"{layer.name}.weight"] + weights[f"{layer.name}.bias"])
     return x
 

@@ -12,9 +12,10 @@ class ParamsError(Exception):
 
 
 TABLES = {
-    "train": {"epochs", "batch", "peak_lr", "weight_decay", "warmup", "ema", "seed", "row_limit", "buckets"},
-    "augment": {"cut_query", "cut_path", "lower_case", "mask"},
-    "weights": {"hard_negative", "weak", "weak_smoothing", "recent_from", "recent_phishing"},
+    "train": {"epochs", "batch", "peak_lr", "weight_decay", "warmup", "ema", "seed", "row_limit", "buckets", "dropout"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "sign_in"},
+    "weights": {"hard_negative", "weak", "weak_smoothing"}
+    | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
 STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "trained_until")
 

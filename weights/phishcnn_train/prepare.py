@@ -1,17 +1,20 @@
-"""From labelled rows to token arrays: canonical duplicates, one-sided filters, sample weights."""
+"""From labelled files to the rows that all models train on: cleaned, grouped, with unseen domains held out."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import re
-from dataclasses import dataclass
+import zlib
 from pathlib import Path
 
 import numpy as np
 import phishcnn
 
-from .data import DataError, Rows
-from .params import Params
+from . import sign_in
+from .data import Rows, pool, read_rows
+from .groups import group_of
 
 # The legitimate collections were stripped of URLs with these parameters and words, the phishing ones
 # were not. Unless both sides lose them, the model learns the filter instead of phishing.
@@ -21,46 +24,7 @@ ONE_SIDED = re.compile(
     re.IGNORECASE,
 )
 
-PATH, QUERY = 6, 7  # first part ids of the path and of the query (fragment is 8)
-
-
-@dataclass
-class Tokens:
-    """Tokenised rows; row i is `ids[offsets[i]:offsets[i + 1]]`."""
-
-    ids: np.ndarray  # uint16 [tokens]
-    parts: np.ndarray  # uint8 [tokens], all 0 for keras-char
-    offsets: np.ndarray  # int64 [rows + 1]
-    labels: np.ndarray  # float32 [rows], soft: in [0, 1]
-    weights: np.ndarray  # float32 [rows]
-    path_start: np.ndarray  # int32 [rows], tokens in front of the path
-    query_start: np.ndarray  # int32 [rows], tokens in front of query and fragment
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-    def digest(self) -> str:
-        """SHA-256 over the arrays: what the model was trained on."""
-        total = hashlib.sha256()
-        for name, array in sorted(vars(self).items()):
-            total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **vars(self))
-
-    @staticmethod
-    def load(path: Path) -> Tokens:
-        if not path.exists():
-            raise DataError(f"{path}: not there; run `python -m phishcnn_train prepare` first")
-        with np.load(path) as arrays:
-            return Tokens(**{name: arrays[name] for name in arrays.files})
+HELD_OUT = 33  # one registered domain in so many is kept out of training, to choose epochs on unseen domains
 
 
 def clean(rows: Rows, log=print) -> Rows:
@@ -71,7 +35,7 @@ def clean(rows: Rows, log=print) -> Rows:
     for i, url in enumerate(rows.urls):
         try:
             key = phishcnn.canonicalize(url)
-        except Exception:  # a URL the product refuses (empty, too long) cannot be learnt from
+        except ValueError:  # a URL the product refuses (empty, too long) cannot be learnt from
             canonical.append(None)
             continue
         canonical.append(key)
@@ -87,40 +51,52 @@ def clean(rows: Rows, log=print) -> Rows:
     return rows.take(np.array(kept, np.int64))
 
 
-def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """(soft labels, sample weights), float32 [n] each: rare hard negatives count more, uncertain rows less."""
-    hard = (rows.tagged("login") | rows.tagged("bank_pay")) & (rows.labels == 0)
-    weak = rows.tagged("weak")
-    labels = rows.labels.astype(np.float32)
-    labels[weak] = np.abs(labels[weak] - params.weights["weak_smoothing"])
-    weights = np.ones(len(rows), np.float32)
-    weights[hard] *= params.weights["hard_negative"]
-    weights[weak] *= params.weights["weak"]
-    recent = np.fromiter((m >= params.weights["recent_from"] for m in rows.months), bool, len(rows))
-    weights[recent & (rows.labels == 1)] *= params.weights["recent_phishing"]
-    return labels, weights
+def with_groups(rows: Rows) -> Rows:
+    """The rows with the registered domain filled in where the file does not give it."""
+    rows.groups = [group or group_of(url) for group, url in zip(rows.groups, rows.urls, strict=True)]
+    return rows
 
 
-def tokenize(urls: list[bytes], input_line: str, chars: np.ndarray | None = None):
-    """The wheel's tokens of these URLs; every row must be usable."""
-    tokens = phishcnn.tokenize_batch(urls, input=input_line, chars=chars)
-    errors = np.asarray(tokens.errors)
-    if errors.any():
-        bad = int(np.flatnonzero(errors)[0])
-        raise DataError(f"URL {bad + 1}: refused with error {int(errors[bad])}: {urls[bad][:80]!r}")
-    return tokens
+def held_out(rows: Rows) -> np.ndarray:
+    """bool [n]: rows of the registered domains that are kept out of training. A function of the name
+    alone, so that a later month's rows fall on the same side."""
+    return np.fromiter((zlib.crc32(g.encode()) % HELD_OUT == 0 for g in rows.groups), bool, len(rows))
 
 
-def prepare(rows: Rows, params: Params, chars: np.ndarray | None = None) -> Tokens:
-    """Tokens, soft labels and weights of cleaned rows."""
-    tokens = tokenize(rows.urls, params.input, chars)
-    offsets = np.asarray(tokens.offsets)
-    parts = np.asarray(tokens.parts)
-    lengths = np.diff(offsets)
-    labels, weights = weigh(rows, params)
+def write_rows(path: Path, rows: Rows) -> None:
+    """A labelled .tsv.gz that `data.read_rows` reads; same rows, same bytes."""
+    columns = (rows.labels.tolist(), rows.urls, rows.sources, rows.months, rows.groups, rows.tags)
+    with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as out:
+        for label, url, source, month, group, tags in zip(*columns, strict=True):
+            tail = "\t".join((source, month, group, ",".join(sorted(tags))))
+            out.write(b"%d\t%b\t%b\n" % (label, url, tail.encode()))
 
-    def before(part: int) -> np.ndarray:
-        later = np.concatenate([[0], np.cumsum(parts >= part)])
-        return (lengths - (later[offsets[1:]] - later[offsets[:-1]])).astype(np.int32)
 
-    return Tokens(np.asarray(tokens.ids), parts, offsets, labels, weights, before(PATH), before(QUERY))
+def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, log=print) -> dict:
+    """Writes train.tsv.gz, valid.tsv.gz, valid_domains.tsv.gz and prepare.json (counts and digests).
+
+    valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, because
+    thresholds must hold for what is really seen; training rows on a held-out domain are left out.
+    """
+    rows = with_groups(clean(read_rows(*train), log))
+    out = held_out(rows)
+    kept = rows.take(~out)
+    sets = {
+        "train": pool([kept, sign_in.made(kept, seed)]),
+        "valid": with_groups(read_rows(*valid)),
+        "valid_domains": rows.take(out & (rows.labels == 1)),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    report: dict = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}
+    for name, part in sets.items():
+        write_rows(output / f"{name}.tsv.gz", part)
+        made = part.tagged(sign_in.TAG)
+        report[name] = {
+            "phishing": int((part.labels == 1).sum()),
+            "legitimate": int((part.labels == 0).sum()),
+            "made_sign_in": int(made.sum()),
+            "domains": len(set(part.groups)),
+        }
+        log(f"{name}: {report[name]}")
+    (output / "prepare.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report

@@ -36,5 +36,5 @@ def write(path: Path, rows: int, seed: int) -> Path:
         for i in range(rows):
             url = phishing(rng) if i % 2 else legitimate(rng)
             tags = "login" if not i % 2 and "login." in url else rng.choice(["", "", "", "weak"])
-            out.write(f"{i % 2}\t{url}\tsynthetic\t2024-{1 + i % 12:02}\tgroup\t{tags}\n")
+            out.write(f"{i % 2}\t{url}\tsynthetic\t2024-{1 + i % 12:02}\t\t{tags}\n")
     return path

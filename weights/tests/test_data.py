@@ -1,8 +1,14 @@
+import dataclasses
 import gzip
 
+import numpy as np
+import phishcnn
 import pytest
+from phishcnn_train import sign_in
 from phishcnn_train.data import DataError, read_rows, select
-from phishcnn_train.prepare import clean, prepare
+from phishcnn_train.groups import group_of, split
+from phishcnn_train.prepare import clean, held_out, prepare
+from phishcnn_train.tokens import sampling, tokens_of
 
 
 def test_reads_labels_columns_and_gzip(tmp_path):
@@ -64,9 +70,89 @@ def test_clean_drops_duplicates_contradictions_and_one_sided_rows(tmp_path):
 
 def test_prepare_weighs_and_finds_parts(tmp_path, compact):
     (tmp_path / "a").write_text("0\thttp://bank.com/a?b\ts\t2020\tg\tlogin\n1\tx.org\ts\t2020\tg\tweak\n0\ty.org/#f\n")
-    tokens = prepare(read_rows(tmp_path / "a"), compact)
+    tokens = tokens_of(read_rows(tmp_path / "a"), compact)
     assert tokens.lengths.tolist() == [12, 5, 8]
     assert tokens.path_start.tolist() == [8, 5, 5]
     assert tokens.query_start.tolist() == [10, 5, 6]
     assert tokens.weights.tolist() == pytest.approx([3.0, 0.5, 1.0])
     assert tokens.labels.tolist() == pytest.approx([0.0, 0.9, 0.0])
+
+
+@pytest.mark.parametrize(
+    "url, group",
+    [
+        ("https://www.Shop.Example.co.uk:8443/a@b", "example.co.uk"),
+        ("http://user:p@ss@x.github.io/", "x.github.io"),  # a private suffix of publicsuffix.org's list
+        ("github.io", "github.io"),
+        ("http://192.0.2.7:80/x", "192.0.2.7"),
+        ("http://[2001:db8::1]:81/", "[2001:db8::1]"),
+        ("localhost/x", "localhost"),
+    ],
+)
+def test_groups_are_registered_domains(url, group):
+    assert group_of(url.encode()) == group
+
+
+def rows_of(tmp_path, lines):
+    (tmp_path / "rows").write_text("".join(line + "\n" for line in lines))
+    return read_rows(tmp_path / "rows")
+
+
+def test_split_keeps_domains_apart_and_phishing_in_order(tmp_path):
+    lines = [f"{i % 2}\thttp://h{i // 4}.org/{i}\ts\t2024-{1 + i // 4 % 12:02}\th{i // 4}.org" for i in range(4000)]
+    rows = rows_of(tmp_path, lines)
+    sides = split(rows)
+    assert sum(s.sum() for s in sides.values()) == len(rows)
+    groups = {name: {rows.groups[i] for i in np.flatnonzero(side)} for name, side in sides.items()}
+    assert not groups["train"] & groups["test"] and not groups["train"] & groups["valid"] and groups["valid"]
+    sides = split(rows, "2024-09", "2024-11")
+    months = {name: {rows.months[i] for i in np.flatnonzero(side & (rows.labels == 1))} for name, side in sides.items()}
+    assert max(months["train"]) == "2024-08" and months["valid"] == {"2024-09", "2024-10"}
+    assert months["test"] == {"2024-11", "2024-12"}
+    honest = {name: {rows.groups[i] for i in np.flatnonzero(side & (rows.labels == 0))} for name, side in sides.items()}
+    assert not honest["train"] & honest["test"]
+
+
+def test_sampling_caps_domains_and_fades_with_age(tmp_path, compact):
+    params = dataclasses.replace(
+        compact,
+        trained_until="2025-03",
+        weights={**compact.weights, "cap_phishing": 10, "cap_legitimate": 20}
+        | {"half_life": 12, "oldest": 0.1, "undated": 0.3},
+    )
+    lines = [f"0\thttp://big.org/{i}\ts\t\tbig.org" for i in range(80)]
+    lines += [f"1\thttp://bad.xyz/{i}\ts\t2025-03\tbad.xyz" for i in range(20)]
+    lines += [
+        "1\ta.xyz\ts\t2024-03\ta.xyz",
+        "1\tb.xyz\ts\t2014\tb.xyz",
+        "1\tc.xyz\ts\t\tc.xyz",
+        "0\td.org\ts\t2014\td.org",
+    ]
+    chances = sampling(rows_of(tmp_path, lines), params)
+    assert chances[:80].sum() == pytest.approx(20) and chances[80:100].sum() == pytest.approx(10)
+    assert chances[100:].tolist() == pytest.approx([0.5, 0.1, 0.3, 1.0])
+
+
+def test_made_sign_in_pages_keep_host_and_label(tmp_path):
+    rows = rows_of(
+        tmp_path, ["0\thttps://www.bank.com/", "1\tevil.xyz", "0\tshop.org/x", "1\thttp://1.2.3.4:81/", "0\tu@x.org"]
+    )
+    made = sign_in.made(rows, seed=1)
+    assert made.labels.tolist() == [0, 1]
+    assert [group_of(url) for url in made.urls] == ["bank.com", "evil.xyz"]
+    assert all(phishcnn.canonicalize(url) not in (b"bank.com", b"evil.xyz") for url in made.urls)
+    assert sign_in.made(rows, seed=1).urls == made.urls
+    assert all(tags == {sign_in.TAG} for tags in made.tags)
+
+
+def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
+    lines = [f"{i % 2}\thttp://{'good' if i % 2 == 0 else 'bad'}{i}.org/x{i}" for i in range(600)]
+    rows_of(tmp_path, lines)
+    digests = []
+    for folder in ("a", "b"):
+        prepare([tmp_path / "rows"], [tmp_path / "rows"], tmp_path / folder, log=lambda _: None)
+        digests.append([(tmp_path / folder / f"{n}.tsv.gz").read_bytes() for n in ("train", "valid", "valid_domains")])
+    assert digests[0] == digests[1]
+    train, unseen = (read_rows(tmp_path / "a" / f"{n}.tsv.gz") for n in ("train", "valid_domains"))
+    assert len(unseen) and set(unseen.labels) == {1} and held_out(unseen).all() and not held_out(train).any()
+    assert not set(train.groups) & set(unseen.groups)

@@ -10,7 +10,7 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, network, prepare, train
+from phishcnn_train import calibrate, data, evaluate, export, network, prepare, tokens, train
 
 LONG_AND_ODD = [
     b"http://x.org/" + b"a/" * 400,
@@ -26,14 +26,16 @@ LONG_AND_ODD = [
 def arrays(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("rows")
     rows = [data.read_rows(synthetic.write(folder / f"{seed}.tsv", n, seed)) for seed, n in ((1, 6000), (2, 4000))]
-    return [prepare.prepare(prepare.clean(r, log=lambda _: None), tiny) for r in rows]
+    train_rows, valid_rows = (prepare.with_groups(prepare.clean(r, log=lambda _: None)) for r in rows)
+    unseen = valid_rows.take(valid_rows.labels == 1)
+    return [tokens.tokens_of(r, tiny) for r in (train_rows, valid_rows, unseen)]
 
 
 def finish(params, arrays, work, **how):
     """Trains, calibrates and exports into `work`; the bytes of the model file."""
     train.train(params, *arrays, work, quiet=True, **how)
-    for name, tokens in zip(("train", "valid"), arrays, strict=True):
-        tokens.save(work / f"{name}.npz")
+    for name, part in zip(("train", "valid"), arrays, strict=False):
+        part.save(work / f"{name}.npz")
     calibrate.calibrate(params, work)
     export.export(params, work, work / "m.safetensors", None)
     return (work / "m.safetensors").read_bytes()
@@ -89,18 +91,18 @@ def test_batches_are_a_function_of_the_seed(tiny, arrays):
     assert digest(tiny, 0) != digest(tiny, 1) and digest(tiny, 0) != digest(other, 0)
 
 
-def test_every_row_once_per_epoch(tiny, arrays):
-    total = sum(batch[5].sum() for batch in train.batches(arrays[0], tiny, 0))
-    assert total == pytest.approx(arrays[0].weights.sum(), rel=1e-5)
+def test_rows_come_as_often_as_their_chance_says(tiny, arrays):
+    rows = dataclasses.replace(arrays[0], chances=np.where(arrays[0].labels > 0.5, 0.25, 1).astype(np.float32))
+    seen = np.concatenate([batch[4][batch[5] > 0] for batch in train.batches(rows, tiny, 0)])
+    phishing = int((rows.labels > 0.5).sum())
+    assert (seen <= 0.5).sum() == len(rows) - phishing
+    assert (seen > 0.5).sum() == pytest.approx(phishing / 4, rel=0.1)
 
 
 def test_augmentations_keep_to_their_parts():
     urls = [b"http://Sub.Example.com/Path/To?A=B&c=D#F", b"https://x.org"]
-    tokens = phishcnn.tokenize_batch(urls)
-    lengths = np.diff(np.asarray(tokens.offsets))
-    rows = prepare.Tokens(
-        np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[np.zeros(2)] * 4
-    )
+    rows = tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls))
+    lengths = rows.lengths
     ids, parts = train.pad(rows, np.arange(2), lengths, 48)
 
     def shown(ids, row):
@@ -131,13 +133,9 @@ def test_errors_are_sentences_not_traces(tmp_path):
         sys.executable,
         "-m",
         "phishcnn_train",
-        "prepare",
+        "tokenize",
         "--params",
         str(tmp_path / "no.toml"),
-        "--train",
-        "x",
-        "--valid",
-        "x",
     ]
     done = subprocess.run(run, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)))
     assert done.returncode == 1 and "no.toml" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,137 @@
+"""From rows to token arrays, each row with its soft label, its weight and its chance of being seen."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import phishcnn
+
+from . import sign_in
+from .data import DataError, Rows
+from .params import Params
+
+PATH, QUERY = 6, 7  # first part ids of the path and of the query (fragment is 8)
+
+
+@dataclass
+class Tokens:
+    """Tokenised rows; row i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: np.ndarray  # uint16 [tokens]
+    parts: np.ndarray  # uint8 [tokens], all 0 for keras-char
+    offsets: np.ndarray  # int64 [rows + 1]
+    labels: np.ndarray  # float32 [rows], soft: in [0, 1]
+    weights: np.ndarray  # float32 [rows], in the loss
+    chances: np.ndarray  # float32 [rows], of being seen in an epoch
+    path_start: np.ndarray  # int32 [rows], tokens in front of the path
+    query_start: np.ndarray  # int32 [rows], tokens in front of query and fragment
+
+    @staticmethod
+    def unlabelled(tokens: phishcnn.Tokens) -> Tokens:
+        """The wheel's tokens, for scoring alone."""
+        nothing = np.zeros(0, np.float32)
+        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 5)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def digest(self) -> str:
+        """SHA-256 over the arrays: what the model was trained on."""
+        total = hashlib.sha256()
+        for name, array in sorted(vars(self).items()):
+            total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **vars(self))
+
+    @staticmethod
+    def load(path: Path) -> Tokens:
+        if not path.exists():
+            raise DataError(f"{path}: not there; run `python -m phishcnn_train tokenize` first")
+        with np.load(path) as arrays:
+            return Tokens(**{name: arrays[name] for name in arrays.files})
+
+
+def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """(soft labels, loss weights), float32 [n] each: rare hard negatives count more, uncertain rows less."""
+    hard = (rows.tagged("login") | rows.tagged("bank_pay")) & (rows.labels == 0)
+    weak = rows.tagged("weak")
+    labels = rows.labels.astype(np.float32)
+    labels[weak] = np.abs(labels[weak] - params.weights["weak_smoothing"])
+    weights = np.ones(len(rows), np.float32)
+    weights[hard] *= params.weights["hard_negative"]
+    weights[weak] *= params.weights["weak"]
+    return labels, weights
+
+
+def month_number(month: str) -> int | None:
+    """Months since year 0 of YYYY-MM; of a year alone its middle; None of anything else."""
+    if not re.fullmatch(r"\d{4}(-\d\d)?", month):
+        return None
+    return 12 * int(month[:4]) + (int(month[5:]) - 1 if len(month) > 4 else 6)
+
+
+def sampling(rows: Rows, params: Params) -> np.ndarray:
+    """Chance of each row to be seen in an epoch, float32 [n].
+
+    A registered domain has `cap_phishing` or `cap_legitimate` rows an epoch at most (in the mean; other
+    ones each time), and phishing is seen half as often for each `half_life` months of age, down to
+    `oldest`; undated phishing has `undated`.
+    """
+    chances = np.ones(len(rows))
+    keys = [f"{label}{group}" for label, group in zip(rows.labels.tolist(), rows.groups, strict=True)]
+    counts = Counter(keys)
+    for i, (key, group) in enumerate(zip(keys, rows.groups, strict=True)):
+        if group:
+            cap = params.weights["cap_phishing" if key[0] == "1" else "cap_legitimate"]
+            chances[i] = min(1.0, cap / counts[key])
+    newest = month_number(params.trained_until)
+    months = {m: month_number(m) for m in set(rows.months)}
+    fresh = {
+        m: params.weights["undated"]
+        if number is None
+        else max(params.weights["oldest"], 0.5 ** (max(0, newest - number) / params.weights["half_life"]))
+        for m, number in months.items()
+    }
+    chances[rows.tagged(sign_in.TAG)] *= params.augment["sign_in"]
+    age = np.fromiter((fresh[m] for m in rows.months), float, len(rows))
+    return np.where(rows.labels == 1, chances * age, chances).astype(np.float32)
+
+
+def tokenize(urls: list[bytes], input_line: str, chars: np.ndarray | None = None):
+    """The wheel's tokens of these URLs; every row must be usable."""
+    tokens = phishcnn.tokenize_batch(urls, input=input_line, chars=chars)
+    errors = np.asarray(tokens.errors)
+    if errors.any():
+        bad = int(np.flatnonzero(errors)[0])
+        raise DataError(f"URL {bad + 1}: refused with error {int(errors[bad])}: {urls[bad][:80]!r}")
+    return tokens
+
+
+def tokens_of(rows: Rows, params: Params, chars: np.ndarray | None = None) -> Tokens:
+    """Tokens, soft labels, weights and chances of the rows."""
+    tokens = tokenize(rows.urls, params.input, chars)
+    offsets = np.asarray(tokens.offsets)
+    parts = np.asarray(tokens.parts)
+    lengths = np.diff(offsets)
+    labels, weights = weigh(rows, params)
+
+    def before(part: int) -> np.ndarray:
+        later = np.concatenate([[0], np.cumsum(parts >= part)])
+        return (lengths - (later[offsets[1:]] - later[offsets[:-1]])).astype(np.int32)
+
+    return Tokens(
+        np.asarray(tokens.ids), parts, offsets, labels, weights, sampling(rows, params), before(PATH), before(QUERY)
+    )
