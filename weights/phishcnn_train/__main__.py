@@ -64,7 +64,12 @@ def tokenize(args) -> None:
         keep = np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit]
         rows = rows.take(np.sort(keep))
         print(f"{limit} rows drawn")
-    step.tokens_of(rows, params, chars).save(work / "train.npz")
+    train_tokens = step.tokens_of(rows, params, chars)
+    if params.teach:
+        from .teach import taught
+
+        train_tokens = taught(train_tokens, params)
+    train_tokens.save(work / "train.npz")
     for name in ("valid", "valid_domains"):
         step.tokens_of(read_rows(args.rows / f"{name}.tsv.gz"), params, chars).save(work / f"{name}.npz")
     print(f"written: {work}/train.npz, valid.npz, valid_domains.npz")

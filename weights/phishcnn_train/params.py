@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -17,6 +17,7 @@ TABLES = {
     "weights": {"hard_negative", "weak", "weak_smoothing"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
+OPTIONAL = {"teach": {"model", "share"}}  # only where a teacher is used: its file, and its share of the label
 STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "trained_until")
 
 
@@ -35,6 +36,7 @@ class Params:
     augment: dict
     weights: dict
     path: Path
+    teach: dict = field(default_factory=dict)
 
     @staticmethod
     def load(path: str | Path) -> Params:
@@ -45,8 +47,10 @@ class Params:
             raise ParamsError(f"{path}: {error}") from error
         missing = [k for k in (*STRINGS, "sizes", *TABLES) if k not in table]
         missing += [f"{t}.{k}" for t, keys in TABLES.items() for k in sorted(keys) if k not in table.get(t, {})]
-        unknown = [k for k in table if k not in (*STRINGS, "sizes", *TABLES)]
-        unknown += [f"{t}.{k}" for t, keys in TABLES.items() for k in table.get(t, {}) if k not in keys]
+        missing += [f"{t}.{k}" for t, keys in OPTIONAL.items() if t in table for k in sorted(keys) if k not in table[t]]
+        unknown = [k for k in table if k not in (*STRINGS, "sizes", *TABLES, *OPTIONAL)]
+        both = (TABLES | OPTIONAL).items()
+        unknown += [f"{t}.{k}" for t, keys in both for k in table.get(t, {}) if k not in keys]
         if missing or unknown:
             raise ParamsError(f"{path}: missing {missing}, unknown {unknown}")
         params = Params(**table, path=path)
