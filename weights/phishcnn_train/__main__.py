@@ -96,15 +96,27 @@ def export(args) -> None:
 
 def evaluate(args) -> None:
     from .evaluate import evaluate as run
+    from .evaluate import standard_sets
 
-    sets = dict(item.split("=", 1) for item in args.set)
-    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads)
+    sets = standard_sets(Path(args.data)) if args.data else {}
+    sets |= dict(item.split("=", 1) for item in args.set)
+    if not sets:
+        raise DataError("nothing to report on: give --data or --set")
+    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
 
 
 def card(args) -> None:
     from .card import write
 
     print(write(Path(args.model), Path(args.params) if args.params else None))
+
+
+def baseline(args) -> None:
+    from .baselines import train as run
+
+    output = Path(args.output or Path("cache") / "baselines" / f"{args.kind}.pickle")
+    run(args.kind, read_rows(*args.train), read_rows(*args.valid), Params.load(args.params), output)
+    print(output)
 
 
 def import_keras(args) -> None:
@@ -150,19 +162,27 @@ def parser() -> argparse.ArgumentParser:
     sub = command(
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."
     )
-    sub.add_argument("model", help="the .safetensors file")
+    sub.add_argument("model", help="the .safetensors file, or a baseline's .pickle")
+    sub.add_argument("--data", metavar="FOLDER", help="report on the sets of evaluation.toml, with this folder's files")
     sub.add_argument(
         "--set",
         action="append",
-        required=True,
+        default=[],
         metavar="NAME=FILE[:FILTER…][,FILE…]",
         help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG, every=N; may be repeated",
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
     sub.add_argument("--threads", type=int, default=1, help="threads of the wheel (default: 1)")
+    sub.add_argument("--cache", default="cache/scores", help="folder that keeps scores (default: cache/scores)")
     sub = command("card", card, "Write the model card from the model file, its metrics JSON and its parameters.")
     sub.add_argument("model", help="the .safetensors file; NAME.metrics.json must lie beside it")
     sub.add_argument("--params", help="the parameter file it was trained with")
+    sub = command("baseline", baseline, "Train one of the baselines that need no network, on the same cleaned rows.")
+    sub.add_argument("kind", choices=("ngrams", "trees"), help="hashed n-grams + logistic regression, or boosted trees")
+    sub.add_argument("--params", required=True, help="parameter file whose row weights and seed are used")
+    sub.add_argument("--train", nargs="+", required=True, metavar="FILE", help="training rows, pooled and cleaned")
+    sub.add_argument("--valid", nargs="+", required=True, metavar="FILE", help="validation rows")
+    sub.add_argument("-o", "--output", help="pickle to write (default: cache/baselines/KIND.pickle)")
     sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
     sub.add_argument("weights", help="weights or whole model, .h5")
     sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")
