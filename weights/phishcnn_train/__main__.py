@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from .data import DataError, read_rows
 from .network import LayerError
 from .params import Params, ParamsError
+from .release import Refused
 
 DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
 
@@ -113,10 +115,61 @@ def card(args) -> None:
 
 def baseline(args) -> None:
     from .baselines import train as run
+    from .prepare import clean, weigh
 
+    params = Params.load(args.params)
+    rows = clean(read_rows(*args.train))
     output = Path(args.output or Path("cache") / "baselines" / f"{args.kind}.pickle")
-    run(args.kind, read_rows(*args.train), read_rows(*args.valid), Params.load(args.params), output)
+    run(args.kind, rows, weigh(rows, params)[1], read_rows(*args.valid), output, params.train["seed"])
     print(output)
+
+
+def report(args) -> None:
+    from .report import write
+
+    print(write(Path(args.folder), args.main, Path(args.output)))
+
+
+def release(args) -> None:
+    from .release import release as run
+
+    params = Path(args.params) if args.params else None
+    print(run(Path(args.candidate), Path(args.into), params, Path(args.changelog), args.dry_run))
+
+
+def check_data(args) -> int:
+    from . import schema
+
+    failed = False
+    train_rows = read_rows(args.train) if args.train else None
+    for path in args.files:
+        rows = read_rows(path)
+        errors, warnings = schema.problems(rows, args.newest)
+        told = {"file": Path(path).name, "errors": errors, "warnings": warnings, **schema.profile(rows)}
+        if train_rows:
+            told["leaks"] = schema.leaks(train_rows, rows)
+            told["shifted"] = {k: round(v, 3) for k, v in schema.shift(train_rows, rows).items() if v > schema.SHIFT}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        failed |= bool(errors)
+    return int(failed)
+
+
+def repair(args) -> None:
+    from .evaluate import load
+    from .repair import repairs, write
+    from .scores import Cached
+
+    found = repairs(Cached(load(Path(args.model)), Path(args.cache)), read_rows(*args.files), args.most)
+    write(args.output, found)
+    print(f"{len(found)} rows written to {args.output}")
+
+
+def staleness(args) -> int:
+    from .staleness import report as run
+
+    told, stale = run(json.loads(Path(args.metrics).read_text()), args.today)
+    print(told)
+    return int(stale)
 
 
 def import_keras(args) -> None:
@@ -183,6 +236,31 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--train", nargs="+", required=True, metavar="FILE", help="training rows, pooled and cleaned")
     sub.add_argument("--valid", nargs="+", required=True, metavar="FILE", help="validation rows")
     sub.add_argument("-o", "--output", help="pickle to write (default: cache/baselines/KIND.pickle)")
+    sub = command("report", report, "Write the HTML report and its pictures from all metrics JSONs.")
+    sub.add_argument("--main", default="phishcnn-compact", help="the model the report is about")
+    sub.add_argument("--folder", default=".", help="folder with models/ and baselines/ (default: this one)")
+    sub.add_argument("-o", "--output", default="report", help="folder to write (default: report)")
+    sub = command("release", release, "Publish a model unless it is worse than the current one.")
+    sub.add_argument("candidate", help="the .safetensors file; its metrics JSON must lie beside it")
+    sub.add_argument("--params", help="the parameter file it was trained with, for the card")
+    here = Path(__file__).resolve().parents[1]
+    sub.add_argument("--into", default=here / "models", help="folder of released models (default: models)")
+    sub.add_argument("--changelog", default=here.parent / "CHANGELOG.md", help="default: the project's")
+    sub.add_argument("--dry-run", action="store_true", help="judge only, write nothing")
+    sub = command("check-data", check_data, "Test labelled files: form, duplicates, habits, leaks, shifts.")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
+    sub.add_argument("--train", metavar="FILE", help="training rows, to look for leaks and shifts")
+    sub.add_argument("--newest", metavar="YYYY-MM", help="month after which no row can have been seen")
+    sub = command("repair", repair, "Make training rows from inconsistent verdicts on training rows.")
+    sub.add_argument("model", help="the .safetensors file")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="training rows (never test rows)")
+    sub.add_argument("--most", type=int, help="rows kept, the largest changes first (default: all)")
+    sub.add_argument("--cache", default="cache/scores", help="folder that keeps scores (default: cache/scores)")
+    sub.add_argument("-o", "--output", required=True, help="labelled file to write")
+    sub = command("staleness", staleness, "Tell how old a model is; exit 1 when it is stale.")
+    sub.add_argument("metrics", help="the model's metrics JSON")
+    today = datetime.date.today().strftime("%Y-%m")
+    sub.add_argument("--today", default=today, metavar="YYYY-MM", help="default: this month")
     sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
     sub.add_argument("weights", help="weights or whole model, .h5")
     sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")
@@ -197,11 +275,13 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     args = parser().parse_args()
     try:
-        args.function(args)
+        return args.function(args) or 0
+    except Refused as error:
+        print(f"refused:\n{error}", file=sys.stderr)
+        return 1
     except (DataError, ParamsError, LayerError, ValueError, OSError) as error:
         print(f"phishcnn_train: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ import phishcnn
 
 from . import calibrate, metrics
 from .data import Rows
-from .params import Params
-from .prepare import clean, weigh
 from .scores import Scores
 from .urlparts import boundaries
 
@@ -220,7 +218,7 @@ class NGrams:
 class Trees:
     """Gradient-boosted trees on `lexical` features."""
 
-    def __init__(self, iterations: int = 600) -> None:
+    def __init__(self, iterations: int = 500) -> None:
         self.iterations = iterations
 
     def features(self, urls: list[bytes]) -> np.ndarray:
@@ -251,7 +249,7 @@ class Trees:
         self.names = lexical([b"a"], self.suffixes, self.counts)[1]
         tried = []
         best = (-1.0,)
-        for leaves, rate in ((63, 0.1), (255, 0.06)):
+        for leaves, rate in ((63, 0.1), (255, 0.08)):
             model = HistGradientBoostingClassifier(
                 max_iter=self.iterations,
                 learning_rate=rate,
@@ -283,14 +281,16 @@ def target(labels, scores) -> float:
     return sum(found) if len(found) == len(points) else metrics.auc(labels, scores) or 0.0
 
 
-def train(kind: str, rows: Rows, valid: Rows, params: Params, output: Path, log=print) -> Baseline:
-    """Cleans, fits, calibrates on `valid` and writes the pickle. Pickles run code when they are read: only
-    read what you wrote."""
+def train(kind: str, rows: Rows, weights: np.ndarray, valid: Rows, output: Path, seed: int = 1, log=print) -> Baseline:
+    """Fits on the network's cleaned rows, calibrates on `valid` and writes the pickle. Pickles run code when
+    they are read: only read what you wrote.
+
+    Args:
+        weights: float32 [n], the rows' weights in the loss times their chance of being seen in an epoch.
+    """
     begun = time.monotonic()
-    rows = clean(rows, log=log)
-    _, weights = weigh(rows, params)
     estimator = KINDS[kind]()
-    found = estimator.fit(rows, weights, valid, params.train["seed"], log)
+    found = estimator.fit(rows, weights, valid, seed, log)
     scores = estimator.logits(valid.urls)
     truth = valid.labels > 0
     thresholds = {
