@@ -115,12 +115,14 @@ def card(args) -> None:
 
 def baseline(args) -> None:
     from .baselines import train as run
-    from .prepare import clean, weigh
+    from .tokens import sampling, weigh
 
     params = Params.load(args.params)
-    rows = clean(read_rows(*args.train))
+    rows, valid, domains = (read_rows(args.rows / f"{n}.tsv.gz") for n in ("train", "valid", "valid_domains"))
     output = Path(args.output or Path("cache") / "baselines" / f"{args.kind}.pickle")
-    run(args.kind, rows, weigh(rows, params)[1], read_rows(*args.valid), output, params.train["seed"])
+    # What the network sees in the mean: a row's weight in the loss times its chance of being drawn.
+    weights = weigh(rows, params)[1] * sampling(rows, params)
+    run(args.kind, rows, weights, valid, domains, output, params.train["seed"])
     print(output)
 
 
@@ -233,8 +235,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("baseline", baseline, "Train one of the baselines that need no network, on the same cleaned rows.")
     sub.add_argument("kind", choices=("ngrams", "trees"), help="hashed n-grams + logistic regression, or boosted trees")
     sub.add_argument("--params", required=True, help="parameter file whose row weights and seed are used")
-    sub.add_argument("--train", nargs="+", required=True, metavar="FILE", help="training rows, pooled and cleaned")
-    sub.add_argument("--valid", nargs="+", required=True, metavar="FILE", help="validation rows")
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub.add_argument("-o", "--output", help="pickle to write (default: cache/baselines/KIND.pickle)")
     sub = command("report", report, "Write the HTML report and its pictures from all metrics JSONs.")
     sub.add_argument("--main", default="phishcnn-compact", help="the model the report is about")
@@ -272,8 +273,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> int:
-    args = parser().parse_args()
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
     try:
         return args.function(args) or 0
     except Refused as error:

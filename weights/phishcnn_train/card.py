@@ -38,7 +38,9 @@ def kept_epoch(model: Path) -> str:
     """Which epoch of its training the file is, where the history lies beside it."""
     path = model.with_suffix(".history.json")
     history = json.loads(path.read_text()) if path.exists() else []
-    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept" if history else ""
+    if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
+        return ""
+    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept"
 
 
 def _of(hits: int, rows: int) -> str:
