@@ -22,10 +22,10 @@ fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
 # The stamp holds the digest of what was asked for, so that a change installs again.
-wanted=$(cat weights/requirements.txt tools/requirements.txt | sha256sum)
+wanted=$(cat weights/requirements*.txt tools/requirements.txt | sha256sum)
 if [ "$wanted" != "$(cat .venv/phishcnn-stamp 2>/dev/null)" ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -r weights/requirements.txt -r tools/requirements.txt
+    -r weights/requirements.txt -r weights/requirements-evaluation.txt -r tools/requirements.txt
   printf '%s\n' "$wanted" >.venv/phishcnn-stamp
 fi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from .data import DataError, read_rows
 from .network import LayerError
 from .params import Params, ParamsError
+from .release import Refused
 
 DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
 
@@ -101,15 +103,80 @@ def export(args) -> None:
 
 def evaluate(args) -> None:
     from .evaluate import evaluate as run
+    from .evaluate import standard_sets
 
-    sets = dict(item.split("=", 1) for item in args.set)
-    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads)
+    sets = standard_sets(Path(args.data)) if args.data else {}
+    sets |= dict(item.split("=", 1) for item in args.set)
+    if not sets:
+        raise DataError("nothing to report on: give --data or --set")
+    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
 
 
 def card(args) -> None:
     from .card import write
 
     print(write(Path(args.model), Path(args.params) if args.params else None))
+
+
+def baseline(args) -> None:
+    from .baselines import train as run
+    from .tokens import sampling, weigh
+
+    params = Params.load(args.params)
+    rows, valid, domains = (read_rows(args.rows / f"{n}.tsv.gz") for n in ("train", "valid", "valid_domains"))
+    output = Path(args.output or Path("cache") / "baselines" / f"{args.kind}.pickle")
+    # What the network sees in the mean: a row's weight in the loss times its chance of being drawn.
+    weights = weigh(rows, params)[1] * sampling(rows, params)
+    run(args.kind, rows, weights, valid, domains, output, params.train["seed"])
+    print(output)
+
+
+def report(args) -> None:
+    from .report import write
+
+    print(write(Path(args.folder), args.main, Path(args.output)))
+
+
+def release(args) -> None:
+    from .release import release as run
+
+    params = Path(args.params) if args.params else None
+    print(run(Path(args.candidate), Path(args.into), params, Path(args.changelog), args.dry_run))
+
+
+def check_data(args) -> int:
+    from . import schema
+
+    failed = False
+    train_rows = read_rows(args.train) if args.train else None
+    for path in args.files:
+        rows = read_rows(path)
+        errors, warnings = schema.problems(rows, args.newest)
+        told = {"file": Path(path).name, "errors": errors, "warnings": warnings, **schema.profile(rows)}
+        if train_rows:
+            told["leaks"] = schema.leaks(train_rows, rows)
+            told["shifted"] = {k: round(v, 3) for k, v in schema.shift(train_rows, rows).items() if v > schema.SHIFT}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        failed |= bool(errors)
+    return int(failed)
+
+
+def repair(args) -> None:
+    from .evaluate import load
+    from .repair import repairs, write
+    from .scores import Cached
+
+    found = repairs(Cached(load(Path(args.model)), Path(args.cache)), read_rows(*args.files), args.most)
+    write(args.output, found)
+    print(f"{len(found)} rows written to {args.output}")
+
+
+def staleness(args) -> int:
+    from .staleness import report as run
+
+    told, stale = run(json.loads(Path(args.metrics).read_text()), args.today)
+    print(told)
+    return int(stale)
 
 
 def import_keras(args) -> None:
@@ -155,19 +222,51 @@ def parser() -> argparse.ArgumentParser:
     sub = command(
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."
     )
-    sub.add_argument("model", help="the .safetensors file")
+    sub.add_argument("model", help="the .safetensors file, or a baseline's .pickle")
+    sub.add_argument("--data", metavar="FOLDER", help="report on the sets of evaluation.toml, with this folder's files")
     sub.add_argument(
         "--set",
         action="append",
-        required=True,
+        default=[],
         metavar="NAME=FILE[:FILTER…][,FILE…]",
         help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG, every=N; may be repeated",
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
     sub.add_argument("--threads", type=int, default=1, help="threads of the wheel (default: 1)")
+    sub.add_argument("--cache", default="cache/scores", help="folder that keeps scores (default: cache/scores)")
     sub = command("card", card, "Write the model card from the model file, its metrics JSON and its parameters.")
     sub.add_argument("model", help="the .safetensors file; NAME.metrics.json must lie beside it")
     sub.add_argument("--params", help="the parameter file it was trained with")
+    sub = command("baseline", baseline, "Train one of the baselines that need no network, on the same cleaned rows.")
+    sub.add_argument("kind", choices=("ngrams", "trees"), help="hashed n-grams + logistic regression, or boosted trees")
+    sub.add_argument("--params", required=True, help="parameter file whose row weights and seed are used")
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
+    sub.add_argument("-o", "--output", help="pickle to write (default: cache/baselines/KIND.pickle)")
+    sub = command("report", report, "Write the HTML report and its pictures from all metrics JSONs.")
+    sub.add_argument("--main", default="phishcnn-compact", help="the model the report is about")
+    sub.add_argument("--folder", default=".", help="folder with models/ and baselines/ (default: this one)")
+    sub.add_argument("-o", "--output", default="report", help="folder to write (default: report)")
+    sub = command("release", release, "Publish a model unless it is worse than the current one.")
+    sub.add_argument("candidate", help="the .safetensors file; its metrics JSON must lie beside it")
+    sub.add_argument("--params", help="the parameter file it was trained with, for the card")
+    here = Path(__file__).resolve().parents[1]
+    sub.add_argument("--into", default=here / "models", help="folder of released models (default: models)")
+    sub.add_argument("--changelog", default=here.parent / "CHANGELOG.md", help="default: the project's")
+    sub.add_argument("--dry-run", action="store_true", help="judge only, write nothing")
+    sub = command("check-data", check_data, "Test labelled files: form, duplicates, habits, leaks, shifts.")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
+    sub.add_argument("--train", metavar="FILE", help="training rows, to look for leaks and shifts")
+    sub.add_argument("--newest", metavar="YYYY-MM", help="month after which no row can have been seen")
+    sub = command("repair", repair, "Make training rows from inconsistent verdicts on training rows.")
+    sub.add_argument("model", help="the .safetensors file")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="training rows (never test rows)")
+    sub.add_argument("--most", type=int, help="rows kept, the largest changes first (default: all)")
+    sub.add_argument("--cache", default="cache/scores", help="folder that keeps scores (default: cache/scores)")
+    sub.add_argument("-o", "--output", required=True, help="labelled file to write")
+    sub = command("staleness", staleness, "Tell how old a model is; exit 1 when it is stale.")
+    sub.add_argument("metrics", help="the model's metrics JSON")
+    today = datetime.date.today().strftime("%Y-%m")
+    sub.add_argument("--today", default=today, metavar="YYYY-MM", help="default: this month")
     sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
     sub.add_argument("weights", help="weights or whole model, .h5")
     sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")
@@ -179,14 +278,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> int:
-    args = parser().parse_args()
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
     try:
-        args.function(args)
+        return args.function(args) or 0
+    except Refused as error:
+        print(f"refused:\n{error}", file=sys.stderr)
+        return 1
     except (DataError, ParamsError, LayerError, ValueError, OSError) as error:
         print(f"phishcnn_train: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import network
 from .export import read
+from .metrics import BASE_RATES
 from .params import Params
 from .train import rank
 
@@ -25,18 +26,87 @@ def _share(value: float) -> str:
 
 
 def _recall(point: dict) -> str:
-    return (
-        f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})"
-        if point["resolvable"]
-        else "not resolvable"
-    )
+    if point["resolvable"]:
+        return f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})"
+    if "indicative" not in point:
+        return "–"
+    few = point["indicative"]
+    return f"not resolvable: {_share(few['recall'])} with {few['fp']} rows flagged"
 
 
 def kept_epoch(model: Path) -> str:
     """Which epoch of its training the file is, where the history lies beside it."""
     path = model.with_suffix(".history.json")
     history = json.loads(path.read_text()) if path.exists() else []
-    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept" if history else ""
+    if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
+        return ""
+    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept"
+
+
+def _of(hits: int, rows: int) -> str:
+    return f"{hits:,} of {rows:,}" + (f" ({_share(hits / rows)})" if rows else "")
+
+
+def _more(metrics: dict) -> list[str]:
+    """Base rates, hard negatives, top sites, mutations and cost, as far as the metrics have them."""
+    lines: list[str] = []
+    test = metrics["sets"].get("test")
+    if test:
+        rates = list(BASE_RATES)
+        lines += ["", "### What a flag is worth", ""]
+        lines += ["Share of the flagged URLs of `test` that would be phishing if so many of all URLs were.", ""]
+        lines += ["| threshold | " + " | ".join(rates) + " |", "|---" * (1 + len(rates)) + "|"]
+        for name, at in test["engine"]["precision"].items():
+            cells = [
+                "–"
+                if at[r]["precision"] is None
+                else f"{_share(at[r]['precision'])} ({100 * at[r]['low']:.1f}–{100 * at[r]['high']:.1f})"
+                for r in rates
+            ]
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        lines += ["", "### Hard negatives of `test`", ""]
+        lines += ["Legitimate rows with each tag that are flagged.", ""]
+        lines += ["| tag | rows | at `phishing` | at `suspicious` |", "|---|---|---|---|"]
+        for tag, c in test["slices"]["tag"].items():
+            if c["legitimate_rows"]:
+                told = [_share(c["flagged"][t] / c["legitimate_rows"]) for t in ("phishing", "suspicious")]
+                lines.append(f"| {tag} | {c['legitimate_rows']:,} | " + " | ".join(told) + " |")
+    if "top_sites" in metrics:
+        top = metrics["top_sites"]
+        lines += ["", "### Pages of the best-known sites", ""]
+        lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`).", ""]
+        lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
+        for kind, c in [*top["kind"].items(), ("all", top["all"])]:
+            told = [_of(c["flagged"][t], c["rows"]) for t in ("phishing", "suspicious")]
+            lines.append(f"| {kind} | " + " | ".join(told) + " |")
+    if "evasion" in metrics:
+        lines += ["", "### Changed URLs", ""]
+        lines += ["What an attacker can change, on phishing rows, and the owner of a site, on legitimate ones:"]
+        lines += ["share flagged before and after.", ""]
+        lines += ["| rows | change | changed rows | at `phishing` | at `suspicious` |", "|---|---|---|---|---|"]
+        for side, found in sorted(metrics["evasion"].items(), reverse=True):
+            for name, c in found.items():
+                told = [
+                    f"{_share(c[t]['before'] / c['rows'])} → {_share(c[t]['after'] / c['rows'])}" if c["rows"] else "–"
+                    for t in ("phishing", "suspicious")
+                ]
+                lines.append(f"| {side} | {name} | {c['rows']:,} | " + " | ".join(told) + " |")
+    if "relations" in metrics:
+        lines += ["", "### Relations", ""]
+        equal, same = metrics["relations"]["equal"], metrics["relations"]["same_verdict"]
+        hits, rows = (sum(c[k] for c in equal.values()) for k in ("same", "rows"))
+        lines += [f"Same logit to the bit under changes that the canonical form removes ({', '.join(equal)}):"]
+        lines += [f"{_of(hits, rows)}. Same verdict under a change that keeps the page:", ""]
+        lines += ["| change | same verdict |", "|---|---|"]
+        lines += [f"| {name} | {_of(c['same'], c['rows'])} |" for name, c in same.items()]
+    if "cost" in metrics:
+        c = metrics["cost"]
+        lines += ["", "### Cost", ""]
+        lines += [
+            f"{c['file_bytes']:,} bytes of file, {c['scratch_bytes']:,} bytes of scratch memory,"
+            f" {c['multiply_adds_64']:,} multiply-adds for 64 tokens, {c['microseconds_per_url']} µs a URL ({c['machine']})."
+        ]
+    return lines
 
 
 def text(model: Path, metrics: dict, params: Params | None) -> str:
@@ -99,22 +169,13 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
             )
         cells.append(f"{report['calibration_error']:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
-    difference = max(e["largest_logit_difference"] for e in metrics["sets"].values())
-    lines += [
-        "",
-        f"The engine and the training framework differ by at most {difference:.1e} in any logit of these sets.",
-    ]
-    for name in [n for n in metrics["sets"] if n == "test"]:
+    difference = [e["largest_logit_difference"] for e in metrics["sets"].values() if "largest_logit_difference" in e]
+    if difference:
         lines += [
             "",
-            f"### Hard negatives of `{name}`",
-            "",
-            "Share of the legitimate rows with each tag that is flagged.",
-            "",
+            f"The engine and the training framework differ by at most {max(difference):.1e} in any logit of these sets.",
         ]
-        lines += ["| tag | rows | at `phishing` | at `suspicious` |", "|---|---|---|---|"]
-        for tag, s in metrics["sets"][name]["slices"].items():
-            lines.append(f"| {tag} | {s['legitimate_rows']:,} | {_share(s['phishing'])} | {_share(s['suspicious'])} |")
+    lines += _more(metrics)
     lines += ["", "## Limits", "", LIMITS.format(until=until), ""]
     return "\n".join(lines)
 

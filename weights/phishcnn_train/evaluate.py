@@ -1,21 +1,44 @@
-"""Evaluation of an exported file: through the wheel (what users get) and through JAX (what was trained)."""
+"""Evaluation of a model or baseline: one JSON that every table, card and picture is made from.
+
+Counts are stored, not rounded shares; intervals follow from them. Models are scored through the wheel
+(what users get) and through JAX (what was trained), so that a difference between the two shows.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import subprocess
+import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
-import phishcnn
 
-from . import metrics, network
-from .data import Rows, select
+from . import metrics, mutations, network, top_sites
+from . import slices as by_url
+from .data import DataError, Rows, select
 from .export import read
+from .scores import Cache, Cached, Exported, Scorer
 from .tokens import Tokens, tokenize
 
-SLICE_MIN = 20  # legitimate rows under which a tag's shares are left out
+SLICE_MIN = 50  # rows of a class under which a slice is left out
+HARD = "login or bank_pay"
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256]
+FOLDER = Path(__file__).resolve().parents[1]
+PLAN = FOLDER / "evaluation.toml"
+WORST = 100  # top sites' pages explained in the JSON
+
+
+def load(model: Path, threads: int = 1) -> Scorer:
+    """An exported model, or a baseline's pickle."""
+    if model.suffix == ".pickle":
+        from . import baselines
+
+        return baselines.load(model)
+    return Exported(model, threads)
 
 
 def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
@@ -31,53 +54,259 @@ def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
     return logits(network.parse(metadata["phishcnn.layers"]), metadata["phishcnn.output"], tensors, rows, buckets)
 
 
+def counts(rows: Rows, scores: np.ndarray, keep: np.ndarray, thresholds: dict[str, float]) -> dict:
+    """Rows of both classes in a slice, and how many reach each threshold."""
+    labels, scores = rows.labels[keep] > 0, scores[keep]
+    return {
+        "phishing_rows": int(labels.sum()),
+        "caught": {k: int((labels & (scores >= t)).sum()) for k, t in thresholds.items()},
+        "legitimate_rows": int((~labels).sum()),
+        "flagged": {k: int((~labels & (scores >= t)).sum()) for k, t in thresholds.items()},
+    }
+
+
 def slices(rows: Rows, scores: np.ndarray, thresholds: dict[str, float]) -> dict:
-    """Shares of the legitimate rows with each tag that reach the thresholds."""
-    out = {}
+    """dimension -> value -> `counts`: by tag, source, month of the phishing rows, and what the URL shows.
+    Rows carry several tags; of every other dimension each row has one value."""
+    dimensions = {
+        "source": np.array(rows.sources, object),
+        "month": np.array(
+            [m if label and len(m) == 7 else "" for m, label in zip(rows.months, rows.labels, strict=True)], object
+        ),
+        **by_url.of(rows.urls),
+    }
+    out: dict = {"tag": {}}
     for tag in sorted({t for tags in rows.tags for t in tags}):
-        picked = scores[rows.tagged(tag) & (rows.labels == 0)]
-        if len(picked) >= SLICE_MIN:
-            out[tag] = {
-                "legitimate_rows": len(picked),
-                **{k: float((picked >= t).mean()) for k, t in thresholds.items()},
+        out["tag"][tag] = counts(rows, scores, rows.tagged(tag), thresholds)
+    hard = rows.tagged("login") | rows.tagged("bank_pay")
+    out["tag"][HARD] = counts(rows, scores, hard & (rows.labels == 0), thresholds)
+    for name, values in dimensions.items():
+        out[name] = {
+            value: counts(rows, scores, values == value, thresholds) for value in sorted(set(values.tolist())) if value
+        }
+    enough = lambda c: max(c["phishing_rows"], c["legitimate_rows"]) >= SLICE_MIN  # noqa: E731
+    return {name: {v: c for v, c in found.items() if enough(c)} for name, found in out.items()}
+
+
+def digest(rows: Rows) -> str:
+    """SHA-256 over labels and URLs in order: two figures compare only where this is equal."""
+    total = hashlib.sha256()
+    for label, url in zip(rows.labels.tolist(), rows.urls, strict=True):
+        total.update(b"%d\t%s\n" % (label, url))
+    return total.hexdigest()
+
+
+def sample(rows: Rows, label: int, n: int) -> Rows:
+    """n rows of one class, the same ones whatever the order of the file."""
+    index = np.flatnonzero(rows.labels == label)
+    order = sorted(index.tolist(), key=lambda i: hashlib.sha256(rows.urls[i]).digest())
+    return rows.take(np.array(sorted(order[:n]), np.int64))
+
+
+def mutated(scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> dict:
+    """Per mutation: rows that it changes, and how many of them reach each threshold before and after."""
+    before = scorer.score(rows.urls).logit
+    out = {}
+    for name, mutation in table.items():
+        urls = mutations.apply(mutation, rows.urls)
+        changed = np.flatnonzero([u is not None for u in urls])
+        old, new = before[changed], scorer.score([urls[i] for i in changed]).logit
+        out[name] = {"rows": len(changed)}
+        for threshold, t in scorer.thresholds.items():
+            out[name][threshold] = {
+                "before": int((old >= t).sum()),
+                "after": int((new >= t).sum()),
+                "lost": int(((old >= t) & ~(new >= t)).sum()),
             }
     return out
 
 
-def evaluate(model: Path, sets: dict[str, str], output: Path | None, threads: int = 1) -> dict:
-    """Reports on each named set (`data.select` syntax) and writes the JSON."""
-    engine = phishcnn.Model.load(str(model))
-    _, metadata = read(model)
-    thresholds = {k: float(v) for k, v in (w.split("=") for w in metadata["phishcnn.thresholds"].split(" "))}
-    a, b = map(float, metadata["phishcnn.calibration"].split(" "))
-    result = {
-        "model": metadata["phishcnn.name"],
-        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "thresholds": thresholds,
+def relations(scorer, rows: Rows) -> dict:
+    """Metamorphic relations: how many rows keep their logit bit for bit, and how many their verdict."""
+    before = scorer.score(rows.urls).logit
+    limits = np.array(sorted(scorer.thresholds.values()))
+    out: dict = {"equal": {}, "same_verdict": {}}
+    for kind, table in (("equal", mutations.EQUAL), ("same_verdict", mutations.SAME_VERDICT)):
+        for name, mutation in table.items():
+            urls = mutations.apply(mutation, rows.urls)
+            changed = np.flatnonzero([u is not None for u in urls])
+            old, new = before[changed], scorer.score([urls[i] for i in changed]).logit
+            if kind == "equal":
+                same = old.view(np.uint32) == new.view(np.uint32)
+            else:
+                same = np.searchsorted(limits, old, side="right") == np.searchsorted(limits, new, side="right")
+            out[kind][name] = {"rows": len(changed), "same": int(same.sum())}
+            if kind == "same_verdict" and len(changed):
+                out[kind][name]["median_logit_change"] = float(np.median(np.abs(new - old)))
+    return out
+
+
+def cost(model: Path, scorer: Exported, urls: list[bytes]) -> dict:
+    """Size, memory and time of the model on this machine; recorded, never judged."""
+    urls = urls[:2000]
+    scorer.model.score_batch(urls[:100])
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        scorer.model.score_batch(urls, threads=1)
+        times.append((time.perf_counter() - begun) / len(urls))
+    return {
+        "file_bytes": model.stat().st_size,
+        "parameters": scorer.model.parameters,
+        "scratch_bytes": scorer.model.scratch_len,
+        "multiply_adds_64": scorer.model.multiply_adds(64),
+        "microseconds_per_url": round(1e6 * min(times), 1),
+        "machine": f"{_processor()}, one thread, best of 5 runs over {len(urls)} URLs of test",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def explain(model: Path, url: str) -> list[dict] | None:
+    """Segments with contributions, from the binary; None where it is not built."""
+    binary = Path(os.environ.get("PHISHCNN_BINARY", FOLDER.parent / "target" / "release" / "phishcnn"))
+    if not binary.exists() or model.suffix == ".pickle":
+        return None
+    command = [binary, "explain", "--format", "json", "--model", model, url]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    kept = ("part", "text", "contribution")
+    return [{k: s[k] for k in kept} for s in json.loads(done.stdout)["segments"]]
+
+
+def judge_top_sites(model: Path, scorer) -> dict:
+    """The hand-written pages of the best-known sites: counts by kind, sector and country, and the worst."""
+    pages = top_sites.read()
+    logits = scorer.score([p.url.encode() for p in pages]).logit
+    out: dict = {"all": _reached(logits, scorer.thresholds)}
+    for field in ("kind", "sector", "country"):
+        values = np.array([getattr(p, field) for p in pages])
+        out[field] = {v: _reached(logits[values == v], scorer.thresholds) for v in sorted(set(values.tolist()))}
+    out["worst"] = [
+        {"url": pages[i].url, "logit": float(logits[i]), "segments": explain(model, pages[i].url)}
+        for i in np.argsort(-logits, kind="stable")[:WORST].tolist()
+    ]
+    return out
+
+
+def _reached(logits: np.ndarray, thresholds: dict[str, float]) -> dict:
+    return {"rows": len(logits), "flagged": {k: int((logits >= t).sum()) for k, t in thresholds.items()}}
+
+
+def standard_sets(data: Path, plan: Path = PLAN) -> dict[str, str]:
+    """The sets of the plan, with the files of that folder."""
+    found = tomllib.loads(plan.read_text())["sets"]
+    return {name: ",".join(f"{data}/{item}" for item in spec.split(",")) for name, spec in found.items()}
+
+
+def evaluate(
+    model: Path,
+    sets: dict[str, str],
+    output: Path | None,
+    threads: int = 1,
+    cache: Path | None = None,
+    plan: Path = PLAN,
+    framework: bool = True,
+) -> dict:
+    """Reports on each named set (`data.select` syntax) and writes the JSON.
+
+    Args:
+        cache: folder that keeps scores; None keeps none.
+        framework: also score models through JAX.
+    """
+    scorer = load(model, threads)
+    kept = Cached(scorer, cache)
+    result: dict = {
+        "model": scorer.name,
+        "sha256": scorer.sha256,
+        "thresholds": scorer.thresholds,
         "sets": {},
     }
+    exported = isinstance(scorer, Exported)
+    if exported:
+        info = scorer.model.info
+        result["version"] = info["phishcnn.version"]
+        result["trained_until"] = info.get("phishcnn.trained_until")
+        code = b"".join((Path(__file__).parent / f).read_bytes() for f in ("network.py", "train.py"))
+        name = f"{scorer.name}-{hashlib.sha256(scorer.digest.encode() + code).hexdigest()[:16]}.jax.npz"
+        trained_cache = Cache(cache / name if cache else None, 1)
+    else:
+        result["training"] = scorer.training
+    chosen = tomllib.loads(plan.read_text())["mutations"]
+    judged: Rows | None = None
     for name, spec in sets.items():
         rows = select(spec)
-        scored = engine.score_batch(rows.urls, threads=threads)
-        usable = np.asarray(scored.errors) == 0
+        scored = kept.score(rows.urls)
+        usable = scored.errors == 0
         refused = int((~usable).sum())
         rows = rows.take(usable)
-        wheel, probability = np.asarray(scored.logit)[usable], np.asarray(scored.probability)[usable]
-        trained = jax_logits(model, rows.urls)
-        with np.errstate(over="ignore"):
-            trained_p = 1 / (1 + np.exp(-(a * trained.astype(np.float64) + b)))
-        result["sets"][name] = {
+        logit, probability = scored.logit[usable], scored.probability[usable]
+        report = metrics.report(rows.labels, logit, probability, scorer.thresholds)
+        thresholds = dict(scorer.thresholds)
+        for rate, point in report["recall_at_fpr"].items():
+            if point["resolvable"] and point["threshold"] is not None:
+                thresholds[f"fpr_{rate}"] = point["threshold"]
+        entry = {
             "rows_of": ", ".join(item.replace("\\", "/").rsplit("/", 1)[-1] for item in spec.split(",")),
-            "engine": metrics.report(rows.labels, wheel, probability, thresholds),
-            "training_framework": metrics.report(rows.labels, trained, trained_p, thresholds),
-            "largest_logit_difference": float(np.abs(wheel - trained).max()),
+            "sha256": digest(rows),
+            "engine": report,
             "refused_rows": refused,
-            "slices": slices(rows, wheel, thresholds),
+            "slices": slices(rows, logit, thresholds),
+            "roc": metrics.curve(rows.labels, logit),
+            "reliability": metrics.reliability(rows.labels, probability),
+            "histogram": metrics.histogram(rows.labels, logit),
         }
-        print(name, summary(result["sets"][name]["engine"]), flush=True)
+        if exported and framework:
+            trained = trained_cache.of(rows.urls, lambda urls: jax_logits(model, urls), "JAX")[:, 0]
+            a, b = scorer.calibration
+            with np.errstate(over="ignore"):
+                trained_p = 1 / (1 + np.exp(-(a * trained.astype(np.float64) + b)))
+            entry["training_framework"] = metrics.report(rows.labels, trained, trained_p, scorer.thresholds)
+            entry["largest_logit_difference"] = float(np.abs(logit - trained).max())
+        result["sets"][name] = entry
+        if judged is None or name == chosen["set"]:
+            judged = rows
+        print(name, summary(report), flush=True)
+    if judged is None:
+        raise DataError("no set to report on")
+    phishing, legitimate = (sample(judged, label, chosen["rows"]) for label in (1, 0))
+    result["evasion"] = {
+        "phishing": mutated(kept, phishing, mutations.EVASION),
+        "legitimate": mutated(kept, legitimate, mutations.LEGITIMATE),
+    }
+    both = sample(judged, 1, chosen["rows"] // 2), sample(judged, 0, chosen["rows"] // 2)
+    result["relations"] = relations(kept, Rows(urls=[u for r in both for u in r.urls]))
+    result["top_sites"] = judge_top_sites(model, kept)
+    if exported:
+        result["cost"] = cost(model, scorer, judged.urls)
+    crossed = model.parent / f"{model.stem}.cross_source.json"
+    if crossed.exists():
+        result["cross_source"] = json.loads(crossed.read_text())
     output = output or model.parent / f"{model.stem}.metrics.json"
-    output.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(dumps(result))
     return result
+
+
+def dumps(value, indent: int = 0) -> str:
+    """JSON with sorted keys and one line for what holds no further object: readable, and small in a diff."""
+    plain = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    deep = any(isinstance(v, dict | list) for v in nested)
+    if not deep or len(plain) + indent <= 160:
+        return plain + ("" if indent else "\n")
+    pad = " " * (indent + 1)
+    if isinstance(value, dict):
+        lines = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {dumps(v, indent + 1)}" for k, v in sorted(value.items())]
+        body = "{\n" + ",\n".join(lines) + "\n" + " " * indent + "}"
+    else:
+        body = "[\n" + ",\n".join(pad + dumps(v, indent + 1) for v in value) + "\n" + " " * indent + "]"
+    return body + ("" if indent else "\n")
 
 
 def summary(report: dict) -> str:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 FPRS = {"0.01": 0.01, "0.001": 0.001, "0.0001": 0.0001}
-RESOLVABLE = 20  # expected false positives under which a recall at that FPR says nothing
+RESOLVABLE = 20  # expected false positives under which a recall at that FPR is not told as a figure
+BASE_RATES = {"1:100": 0.01, "1:1,000": 0.001, "1:10,000": 0.0001}  # phishing among all URLs
 
 
 def roc(labels, scores):
@@ -44,23 +45,67 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
+def share(hits: int, n: int) -> dict:
+    """A share with its counts and 95 % interval; `share` is None of nothing."""
+    low, high = wilson(hits, n)
+    return {"hits": int(hits), "rows": int(n), "share": hits / n if n else None, "low": low, "high": high}
+
+
+def difference(new: dict, old: dict) -> tuple[float, float]:
+    """95 % interval of the difference new - old of two shares (Newcombe 1998, method 10). For the same rows
+    scored twice, whose errors go together, it is too wide rather than too narrow."""
+    d = new["share"] - old["share"]
+    below = math.hypot(new["share"] - new["low"], old["high"] - old["share"])
+    above = math.hypot(new["high"] - new["share"], old["share"] - old["low"])
+    return d - below, d + above
+
+
+def precision(tp: int, positives: int, fp: int, negatives: int) -> dict:
+    """Share of the flagged URLs that are phishing at each base rate; the interval takes recall and
+    false-positive rate at opposite ends of theirs."""
+    recall, flagged = share(tp, positives), share(fp, negatives)
+
+    def at(rate: float, r: float, f: float) -> float | None:
+        called = rate * r + (1 - rate) * f
+        return rate * r / called if called else None
+
+    out = {}
+    for name, rate in BASE_RATES.items():
+        out[name] = {
+            "precision": at(rate, recall["share"], flagged["share"]) if positives and negatives else None,
+            "low": at(rate, recall["low"], flagged["high"]),
+            "high": at(rate, recall["high"], flagged["low"]),
+        }
+    return out
+
+
 def recall_at_fpr(labels, scores, fpr: float) -> dict:
-    """Highest recall among the ROC points with false-positive rate <= fpr, with counts and interval."""
+    """Highest recall among the ROC points with false-positive rate <= fpr, with counts and intervals.
+
+    Where fewer than 20 false positives are expected the point is not `resolvable`: a handful of rows
+    decides it. What it would be stands under `indicative`, with the interval of its false-positive rate.
+    """
     thresholds, tp, fp = roc(labels, scores)
     negatives, positives = int(fp[-1]), int(tp[-1])
-    if not positives or negatives * fpr < RESOLVABLE:
+    if not positives or not negatives:
         return {"resolvable": False}
     best = int(np.flatnonzero(fp <= fpr * negatives)[-1])  # tp grows with every point
     low, high = wilson(int(tp[best]), positives)
-    return {
-        "resolvable": True,
+    fpr_low, fpr_high = wilson(int(fp[best]), negatives)
+    point = {
         "recall": float(tp[best] / positives),
         "low": low,
         "high": high,
         "threshold": None if best == 0 else float(thresholds[best]),
         "tp": int(tp[best]),
         "fp": int(fp[best]),
+        "fpr_low": fpr_low,
+        "fpr_high": fpr_high,
+        "precision": precision(int(tp[best]), positives, int(fp[best]), negatives),
     }
+    if negatives * fpr < RESOLVABLE:
+        return {"resolvable": False, "indicative": point}
+    return {"resolvable": True, **point}
 
 
 def calibration_error(labels, probabilities, bins: int = 15) -> float:
@@ -70,6 +115,44 @@ def calibration_error(labels, probabilities, bins: int = 15) -> float:
     index = np.minimum((p * bins).astype(int), bins - 1)
     excess = np.bincount(index, weights * (p - labels), bins)
     return float(np.abs(excess).sum() / weights.sum())
+
+
+def reliability(labels, probabilities, bins: int = 15) -> list[dict]:
+    """The bins of `calibration_error`: mean probability and share of phishing at base rate 0.5, rows."""
+    labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
+    weights = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1))
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    out = []
+    for b in range(bins):
+        inside = index == b
+        total = weights[inside].sum()
+        if total:
+            told, true = ((weights * x)[inside].sum() / total for x in (p, labels))
+            out.append({"probability": float(told), "phishing": float(true), "rows": int(inside.sum())})
+    return out
+
+
+def curve(labels, scores, points: int = 120) -> list[list[float]]:
+    """[false-positive rate, recall] at `points` rates on a log axis, from one false positive on."""
+    _, tp, fp = roc(labels, scores)
+    if not tp[-1] or not fp[-1]:
+        return []
+    rates = np.unique(np.round(np.geomspace(1, fp[-1], points)))
+    best = np.searchsorted(fp, rates, side="right") - 1
+    return [[float(fp[b] / fp[-1]), float(tp[b] / tp[-1])] for b in np.unique(best).tolist()]
+
+
+def histogram(labels, scores, width: float = 0.5, edge: float = 20.0) -> dict:
+    """Counts of both classes by logit; what lies beyond the edges is in the outer bins."""
+    labels = np.asarray(labels, bool)
+    edges = np.arange(-edge, edge + width, width)
+    clipped = np.clip(np.asarray(scores, np.float64), -edge, edge - width / 2)
+    return {
+        "from": -edge,
+        "width": width,
+        "phishing": np.histogram(clipped[labels], edges)[0].tolist(),
+        "legitimate": np.histogram(clipped[~labels], edges)[0].tolist(),
+    }
 
 
 def confusion(labels, scores, threshold: float) -> dict:
@@ -86,12 +169,14 @@ def confusion(labels, scores, threshold: float) -> dict:
 def report(labels, scores, probabilities, thresholds: dict[str, float]) -> dict:
     """All of the above for one set of rows; `thresholds`: logits of `phishing` and `suspicious`."""
     labels = np.asarray(labels, bool)
+    counts = {name: confusion(labels, scores, t) for name, t in thresholds.items()}
     return {
         "phishing_rows": int(labels.sum()),
         "legitimate_rows": int((~labels).sum()),
         "auc": auc(labels, scores),
         "average_precision": average_precision(labels, scores),
         "recall_at_fpr": {name: recall_at_fpr(labels, scores, f) for name, f in FPRS.items()},
-        "confusion": {name: confusion(labels, scores, t) for name, t in thresholds.items()},
+        "confusion": counts,
+        "precision": {k: precision(c["tp"], c["tp"] + c["fn"], c["fp"], c["fp"] + c["tn"]) for k, c in counts.items()},
         "calibration_error": calibration_error(labels, probabilities),
     }

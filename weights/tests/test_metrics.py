@@ -27,7 +27,8 @@ def test_recall_at_fpr(sample):
     for limit in (0.01, 0.001):
         point = metrics.recall_at_fpr(labels, scores, limit)
         if (~labels).sum() * limit < 20:
-            assert point == {"resolvable": False}
+            assert point["resolvable"] is False and "recall" not in point
+            assert point["indicative"]["recall"] == pytest.approx(tpr[fpr <= limit].max(), abs=1e-12)
             continue
         assert point["recall"] == pytest.approx(tpr[fpr <= limit].max(), abs=1e-12)
         assert metrics.confusion(labels, scores, point["threshold"])["tp"] == point["tp"]
@@ -44,6 +45,46 @@ def test_no_point_below_the_limit_is_recall_zero():
 def test_wilson_example():
     # Newcombe 1998, table I: 81 of 263.
     assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_difference_example():
+    # Newcombe 1998 (difference of proportions), table II, method 10: 56/70 - 48/80.
+    low, high = metrics.difference(metrics.share(56, 70), metrics.share(48, 80))
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_precision_by_simulation():
+    # 1 in 100 of a million URLs is phishing: 60 % of them and 0.5 % of the rest are flagged.
+    at = metrics.precision(600, 1000, 50, 10_000)["1:100"]
+    assert at["precision"] == pytest.approx(6000 / (6000 + 4950))
+    assert at["low"] < at["precision"] < at["high"]
+    assert metrics.precision(5, 10, 0, 100)["1:10,000"]["precision"] == 1.0
+    assert metrics.precision(0, 10, 0, 100)["1:100"]["precision"] is None
+
+
+def test_curve_lies_on_the_roc(sample):
+    fpr, tpr, _ = sk.roc_curve(*sample, drop_intermediate=False)
+    points = metrics.curve(*sample)
+    assert len(points) > 20 and points[-1] == [1.0, 1.0]
+    for x, y in points:
+        assert y == pytest.approx(tpr[fpr <= x + 1e-12].max(), abs=1e-12)
+
+
+def test_histogram_loses_no_row(sample):
+    labels, scores = sample
+    found = metrics.histogram(labels, scores * 30)
+    assert sum(found["phishing"]) == labels.sum() and sum(found["legitimate"]) == (~labels).sum()
+
+
+def test_reliability_sums_to_the_calibration_error(sample):
+    labels, scores = sample
+    p = 1 / (1 + np.exp(-scores))
+    bins = metrics.reliability(labels, p)
+    weight = [0.5 / labels.sum() if y else 0.5 / (~labels).sum() for y in labels]
+    index = np.minimum((p * 15).astype(int), 14)
+    shares = [np.array(weight)[index == b].sum() for b in range(15) if (index == b).any()]
+    error = sum(w * abs(b["probability"] - b["phishing"]) for w, b in zip(shares, bins, strict=True))
+    assert error == pytest.approx(metrics.calibration_error(labels, p), abs=1e-9)
 
 
 def test_calibration_error_by_loops():

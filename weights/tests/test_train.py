@@ -73,13 +73,15 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
 
     path = trained[0] / "m.safetensors"
     rows = synthetic.write(tmp_path / "t.tsv", 4400, 3)
-    result = evaluate.evaluate(path, {"test": str(rows), "bad": f"{rows}:label=1"}, None)["sets"]["test"]
+    metrics = evaluate.evaluate(path, {"test": str(rows), "bad": f"{rows}:label=1"}, None)
+    result = metrics["sets"]["test"]
     for place in ("engine", "training_framework"):
         assert result[place]["auc"] > 0.95
     assert result["largest_logit_difference"] < 1e-4
-    assert result["slices"]["login"]["legitimate_rows"] > 20
+    assert result["slices"]["tag"]["login"]["legitimate_rows"] > 20
     assert result["rows_of"] == "t.tsv"
-    assert "| login |" in card.text(path, {"sets": {"test": result}}, tiny)
+    told = card.text(path, metrics, tiny)
+    assert all(part in told for part in ("| login |", "| sign-in |", "| phishing | shortener |", "1:1,000"))
 
 
 def test_batches_are_a_function_of_the_seed(tiny, arrays):

@@ -1,0 +1,325 @@
+"""The two baselines that need no network: hashed character n-grams with logistic regression, and
+gradient-boosted trees on lexical features. Same cleaned rows and weights as the network; what is chosen,
+is chosen on the validation rows by the figure that chooses the network's epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import phishcnn
+
+from . import calibrate
+from .data import Rows
+from .scores import Scores
+from .urlparts import boundaries
+
+GIVEN = {
+    "ngrams": "character 2- to 5-grams of the canonical URL with a mark at both ends, hashed to 2^20 columns, rows of"
+    " length 1; logistic regression by averaged SGD; strength of the L2 penalty and number of passes chosen on valid",
+    "trees": "{features} lexical features (lengths and character classes of each URL part, entropy, digits, vowels,"
+    " bait words, brands, file type, public suffix as a category and its frequency in training); histogram"
+    " gradient boosting; size of the trees and number of iterations chosen on valid",
+}
+CHUNK = 50_000
+
+BAIT = (
+    "login signin sign-in log-in secure security verify verif account update confirm bank wallet pay support service"
+    " billing invoice password auth webmail mail admin client customer recover unlock suspend limited alert bonus gift"
+    " free claim airdrop token connect metamask track delivery parcel post tax refund online id"
+).split()
+BRANDS = (
+    "paypal apple icloud amazon microsoft office outlook google facebook instagram whatsapp netflix dhl usps fedex ups"
+    " chase wellsfargo bankofamerica citi hsbc santander barclays rakuten docomo aeon smbc mufg jcb saison mercari"
+    " yahoo ebay steam telegram binance coinbase ledger trezor blockchain opensea linkedin dropbox docusign adobe"
+    " telekom orange ing sbb postbank sparkasse credit-agricole laposte correos amex visa roblox tiktok allegro olx"
+).split()
+FILE_TYPES = ("php", "html", "htm", "asp", "aspx", "jsp", "cgi", "exe", "zip", "pdf", "apk", "js")
+
+
+def _words(words) -> re.Pattern:
+    return re.compile(b"|".join(re.escape(w.encode()) for w in words))
+
+
+# One bit each; the rest of a byte's classes follows from the lengths.
+CLASSES = {
+    "digit": b"0123456789",
+    "upper": bytes(range(65, 91)),
+    "vowel": b"aeiouAEIOU",
+    "hyphen": b"-",
+    "dot": b".",
+    "slash": b"/",
+    "percent": b"%",
+    "equals": b"=",
+    "ampersand": b"&",
+    "underscore": b"_",
+    "other": b"!$'()*+,:;@[]~\\|<>\"{}^` ",
+    "non_ascii": bytes(range(128, 256)),
+}
+REGIONS = {"sub": (2, 3), "name": (3, 4), "suffix": (4, 5), "path": (6, 7), "query": (7, 9)}
+PART_NAMES = ("scheme", "user", "sub", "name", "suffix", "port", "path", "query", "fragment")
+
+
+def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(float32 [n, features], names); the first feature is the category of the public suffix.
+
+    Args:
+        suffixes: suffix -> category, 1 to 253; 0 is any other.
+        counts: training rows of each category, [254].
+    """
+    data, starts = boundaries(urls)
+    columns: list[np.ndarray] = []
+    names: list[str] = []
+
+    def add(name: str, values) -> None:
+        names.append(name)
+        columns.append(np.asarray(values, np.float32))
+
+    text = data.tobytes()
+    rows = starts.tolist()
+    category = np.array([suffixes.get(text[r[4] : r[5]], 0) for r in rows])
+    add("suffix", category)
+    add("suffix_frequency", np.log1p(counts[category]))
+    for part, name in enumerate(PART_NAMES):
+        add(f"{name}_length", starts[:, part + 1] - starts[:, part])
+    add("length", starts[:, -1] - starts[:, 0])
+    for kind, members in CLASSES.items():
+        table = np.zeros(256, np.int64)
+        table[list(members)] = 1
+        below = np.concatenate([[0], np.cumsum(table[data])])
+        for region, (first, last) in REGIONS.items():
+            add(f"{region}_{kind}", below[starts[:, last]] - below[starts[:, first]])
+    more = np.zeros((len(urls), 10), np.float32)
+    bait, brand = _words(BAIT), _words(BRANDS)
+    for i, r in enumerate(rows):
+        host, rest = text[r[2] : r[5]], text[r[6] : r[9]].lower()
+        name = text[r[3] : r[4]]
+        segments = re.split(rb"[/?&=.-]", rest)
+        last = rest.partition(b"?")[0].rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1")
+        more[i] = (
+            len(bait.findall(host)),
+            len(bait.findall(rest)),
+            len(brand.findall(text[r[2] : r[3]])),
+            len(brand.findall(name)),
+            len(brand.findall(rest)),
+            FILE_TYPES.index(last) + 1 if last in FILE_TYPES else 0,
+            max(map(len, segments)),
+            max(map(len, re.split(rb"[.-]", host))),
+            b"http" in rest or b"www." in rest,
+            b"xn--" in host,
+        )
+    for name, values in zip(
+        (
+            "host_bait",
+            "rest_bait",
+            "sub_brand",
+            "name_brand",
+            "rest_brand",
+            "file_type",
+            "longest_rest",
+            "longest_label",
+            "url_in_rest",
+            "punycode",
+        ),
+        more.T,
+        strict=True,
+    ):
+        add(name, values)
+    for region in ("name", "path"):
+        first, last = REGIONS[region]
+        add(f"{region}_entropy", _entropy(data, starts[:, first], starts[:, last]))
+    return np.stack(columns, 1), names
+
+
+def _entropy(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Bits per byte of each row's bytes; 0 for none."""
+    out = np.zeros(len(begin), np.float32)
+    for i, (a, b) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+        if b > a:
+            share = np.bincount(data[a:b])
+            share = share[share > 0] / (b - a)
+            out[i] = -(share * np.log2(share)).sum()
+    return out
+
+
+class Baseline:
+    """A fitted baseline as a scorer; `estimator` maps URLs to scores that `calibration` turns to logits."""
+
+    def __init__(self, name: str, estimator, calibration, thresholds, training: dict) -> None:
+        self.name, self.estimator, self.calibration = name, estimator, calibration
+        self.thresholds, self.training = thresholds, training
+
+    def score(self, urls: list[bytes]) -> Scores:
+        """As the wheel: a URL that the product refuses has no score."""
+        errors = np.asarray(phishcnn.tokenize_batch(urls, input="url-bytes/1 max=1").errors)
+        logits = self.estimator.logits(urls)
+        a, b = self.calibration
+        with np.errstate(over="ignore"):
+            probability = 1 / (1 + np.exp(-(a * logits.astype(np.float64) + b)))
+        logits, probability = (np.where(errors, np.nan, x).astype(np.float32) for x in (logits, probability))
+        return Scores(logits, probability, errors)
+
+
+class NGrams:
+    """Hashed character n-grams and a linear model."""
+
+    def __init__(self) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self.hashing = HashingVectorizer(
+            analyzer="char",
+            ngram_range=(2, 5),
+            n_features=2**20,
+            lowercase=False,
+            alternate_sign=False,
+            norm="l2",
+            dtype=np.float32,
+        )
+        self.weights, self.intercept = np.zeros(2**20), 0.0
+
+    def columns(self, urls: list[bytes]):
+        data, starts = boundaries(urls)
+        text = data.tobytes().decode("latin-1")
+        return self.hashing.transform("\x02" + text[r[0] : r[-1]] + "\x03" for r in starts.tolist())
+
+    def logits(self, urls: list[bytes]) -> np.ndarray:
+        return (self.columns(urls) @ self.weights + self.intercept).astype(np.float32)
+
+    def fit(self, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, seed: int, log=print) -> dict:
+        from sklearn.linear_model import SGDClassifier
+
+        parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
+        order = np.random.default_rng([seed, 3]).permutation(len(rows))
+        rows, weights = rows.take(order), weights[order]
+        columns = [self.columns(rows.urls[p]) for p in parts]
+        check, unseen = self.columns(valid.urls), self.columns(domains.urls)
+        tried = []
+        best = (-1.0,)
+        for alpha in (1e-9, 1e-8, 3e-8, 1e-7):
+            model = SGDClassifier(loss="log_loss", alpha=alpha, average=True, random_state=seed)
+            for passes in range(1, 9):
+                for p, x in zip(parts, columns, strict=True):
+                    model.partial_fit(x, rows.labels[p], [0, 1], sample_weight=weights[p])
+                figure = target(valid, model.decision_function(check), model.decision_function(unseen))
+                tried.append({"alpha": alpha, "passes": passes, "valid": round(figure, 4)})
+                log(json.dumps(tried[-1]), flush=True)
+                if figure > best[0]:
+                    best = (figure, model.coef_[0].astype(np.float32), float(model.intercept_[0]), tried[-1])
+        _, self.weights, self.intercept, chosen = best
+        return {"chosen": chosen, "tried": len(tried)}
+
+
+class Trees:
+    """Gradient-boosted trees on `lexical` features."""
+
+    def __init__(self, iterations: int = 500) -> None:
+        self.iterations = iterations
+
+    def features(self, urls: list[bytes]) -> np.ndarray:
+        return np.concatenate(
+            [lexical(urls[i : i + CHUNK], self.suffixes, self.counts)[0] for i in range(0, len(urls), CHUNK)]
+        )
+
+    def logits(self, urls: list[bytes]) -> np.ndarray:
+        if not urls:
+            return np.zeros(0, np.float32)
+        staged = self.model.staged_decision_function(self.features(urls))
+        for iteration, logits in enumerate(staged, 1):
+            if iteration == self.chosen:
+                return np.asarray(logits, np.float32).reshape(-1)
+        raise AssertionError("the chosen iteration was fitted")
+
+    def fit(self, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, seed: int, log=print) -> dict:
+        from collections import Counter
+
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        data, starts = boundaries(rows.urls)
+        text = data.tobytes()
+        common = Counter(text[a:b] for a, b in starts[:, 4:6].tolist()).most_common(253)
+        self.suffixes = {suffix: i for i, (suffix, _) in enumerate(common, 1)}
+        self.counts = np.array([len(rows) - sum(n for _, n in common)] + [n for _, n in common] + [0] * 254)[:254]
+        x, check = self.features(rows.urls), self.features(valid.urls + domains.urls)
+        self.names = lexical([b"a"], self.suffixes, self.counts)[1]
+        tried = []
+        best = (-1.0,)
+        for leaves, rate in ((63, 0.1), (255, 0.08)):
+            model = HistGradientBoostingClassifier(
+                max_iter=self.iterations,
+                learning_rate=rate,
+                max_leaf_nodes=leaves,
+                min_samples_leaf=40,
+                l2_regularization=1.0,
+                categorical_features=[0],
+                early_stopping=False,
+                random_state=seed,
+            ).fit(x, rows.labels, sample_weight=weights)
+            for iteration, logits in enumerate(model.staged_decision_function(check), 1):
+                if iteration % 25 == 0 or iteration == self.iterations:
+                    logits = np.asarray(logits).reshape(-1)
+                    figure = target(valid, logits[: len(valid)], logits[len(valid) :])
+                    tried.append({"leaves": leaves, "rate": rate, "iterations": iteration, "valid": round(figure, 4)})
+                    if figure > best[0]:
+                        best = (figure, model, iteration, tried[-1])
+            log(json.dumps(max(tried, key=lambda t: t["valid"])), flush=True)
+        _, self.model, self.chosen, chosen = best
+        return {"chosen": chosen, "tried": len(tried), "features": len(self.names)}
+
+
+KINDS = {"ngrams": NGrams, "trees": Trees}
+
+
+def target(valid: Rows, scores: np.ndarray, unseen: np.ndarray) -> float:
+    """What is maximised, as for the network's epochs: recall of later phishing and of phishing on domains
+    that training never saw, at the false-positive rates that the validation rows resolve."""
+    from .train import rank, validation  # loads JAX
+
+    recall, area = rank(validation(valid.labels > 0, scores, unseen))
+    return recall or area
+
+
+def train(
+    kind: str, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, output: Path, seed: int = 1, log=print
+) -> Baseline:
+    """Fits on the network's cleaned rows, calibrates on `valid` and writes the pickle. Pickles run code when
+    they are read: only read what you wrote.
+
+    Args:
+        weights: float32 [n], the rows' weights in the loss times their chance of being seen in an epoch.
+        domains: phishing of domains that training never saw, of `prepare`.
+    """
+    begun = time.monotonic()
+    estimator = KINDS[kind]()
+    found = estimator.fit(rows, weights, valid, domains, seed, log)
+    scores = estimator.logits(valid.urls)
+    truth = valid.labels > 0
+    thresholds = {
+        "phishing": calibrate.threshold_at(scores[~truth], 0.001),
+        "suspicious": calibrate.threshold_at(scores[~truth], 0.01),
+    }
+    training = {
+        "given": GIVEN[kind].format(**found),
+        "rows": len(rows),
+        "seconds": round(time.monotonic() - begun),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **found,
+    }
+    baseline = Baseline(kind, estimator, calibrate.fit(truth, scores), thresholds, training)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(pickle.dumps(baseline))
+    log(json.dumps(training), flush=True)
+    return baseline
+
+
+def load(path: Path) -> Baseline:
+    """The scorer of a pickle that `train` wrote."""
+    raw = path.read_bytes()
+    baseline = pickle.loads(raw)
+    baseline.sha256 = baseline.digest = hashlib.sha256(raw).hexdigest()
+    return baseline

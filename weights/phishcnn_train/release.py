@@ -1,0 +1,246 @@
+"""The release gate: a model is published only where it is no worse than the one it replaces.
+
+Everything is judged from the metrics JSONs of the candidate and of the current model, which must be of the
+same rows. A figure is worse where the 95 % interval of the difference (Newcombe) lies wholly on the bad side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from .metrics import difference, share
+
+PLAN = Path(__file__).resolve().parents[1] / "evaluation.toml"
+
+
+class Refused(Exception):
+    """The candidate may not be published; the message says why, one reason a line."""
+
+
+class Figure(NamedTuple):
+    name: str
+    value: dict  # `metrics.share`
+    higher: bool  # is better
+
+
+class Judgement(NamedTuple):
+    name: str
+    new: float
+    old: float
+    low: float  # 95 % interval of new - old
+    high: float
+    verdict: str  # better, same, worse
+
+
+def headlines(metrics: dict, plan: dict) -> list[Figure]:
+    """The figures that a release is judged by; KeyError names what was not measured."""
+    gate = plan["gate"]
+    out = []
+    for name in gate["sets"]:
+        engine = metrics["sets"][name]["engine"]
+        for rate in ("0.01", "0.001"):
+            point = engine["recall_at_fpr"][rate]
+            if point["resolvable"]:
+                value = share(point["tp"], engine["phishing_rows"])
+                out.append(Figure(f"{name}: recall at FPR {100 * float(rate):g} %", value, True))
+    found = metrics["sets"][gate["slice_set"]]["slices"]
+    for dimension, value in gate["slices"]:
+        c = found[dimension].get(value)
+        if c is None:  # too few rows in this set, of either model: the rows are the same
+            continue
+        title = f"{gate['slice_set']}, {dimension} {value}"
+        if c["phishing_rows"] and "fpr_0.01" in c["caught"]:
+            out.append(Figure(f"{title}: recall", share(c["caught"]["fpr_0.01"], c["phishing_rows"]), True))
+        if c["legitimate_rows"] and "fpr_0.01" in c["flagged"]:
+            out.append(Figure(f"{title}: flagged", share(c["flagged"]["fpr_0.01"], c["legitimate_rows"]), False))
+    for tag in gate["tags"]:
+        c = found["tag"].get(tag)
+        for t in ("phishing", "suspicious"):
+            if c and c["legitimate_rows"]:
+                title = f"{gate['slice_set']}, tagged {tag}: flagged at `{t}`"
+                out.append(Figure(title, share(c["flagged"][t], c["legitimate_rows"]), False))
+    top = metrics["top_sites"]["all"]
+    for t in ("phishing", "suspicious"):
+        out.append(Figure(f"best-known sites: flagged at `{t}`", share(top["flagged"][t], top["rows"]), False))
+        after = [c for c in metrics["evasion"]["phishing"].values() if c["rows"]]
+        caught = share(sum(c[t]["after"] for c in after), sum(c["rows"] for c in after))
+        out.append(Figure(f"phishing changed to evade: recall at `{t}`", caught, True))
+    return out
+
+
+def judge(new: list[Figure], old: list[Figure]) -> list[Judgement]:
+    """Each figure against the current model's of the same name."""
+    before = {f.name: f for f in old}
+    out = []
+    for figure in new:
+        if figure.name not in before:
+            raise Refused(f"{figure.name}: the current model was not measured on it")
+        other = before[figure.name].value
+        low, high = difference(figure.value, other)
+        worse, better = (high < 0, low > 0) if figure.higher else (low > 0, high < 0)
+        verdict = "worse" if worse else "better" if better else "same"
+        out.append(Judgement(figure.name, figure.value["share"], other["share"], low, high, verdict))
+    missing = set(before) - {f.name for f in new}
+    if missing:
+        raise Refused("\n".join(f"{name}: the candidate was not measured on it" for name in sorted(missing)))
+    return out
+
+
+def _version(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+\.\d+\.\d+", text):
+        raise Refused(f"version {text!r} is not MAJOR.MINOR.PATCH")
+    return tuple(map(int, text.split(".")))
+
+
+def own_faults(metrics: dict, plan: dict) -> list[str]:
+    """What is wrong with the candidate whatever the current model does."""
+    out = []
+    gate = plan["gate"]
+    for name, c in metrics["relations"]["equal"].items():
+        if c["same"] != c["rows"]:
+            out.append(f"{name}: {c['rows'] - c['same']} of {c['rows']} logits change; none may")
+    for name, least in plan["same_verdict"].items():
+        c = metrics["relations"]["same_verdict"][name]
+        if c["rows"] and c["same"] / c["rows"] < least:
+            out.append(f"{name}: {c['same']} of {c['rows']} verdicts stay; {100 * least:g} % must")
+    error = metrics["sets"][gate["slice_set"]]["engine"]["calibration_error"]
+    if error >= gate["calibration_error"]:
+        out.append(
+            f"calibration error {error:.4f} on {gate['slice_set']}; it must be below {gate['calibration_error']}"
+        )
+    for name, entry in metrics["sets"].items():
+        if entry.get("largest_logit_difference", 0) > gate["logit_difference"]:
+            out.append(f"{name}: engine and training framework differ by {entry['largest_logit_difference']:.1e}")
+    return out
+
+
+def check(metrics: dict, current: dict | None, plan: dict) -> list[Judgement]:
+    """The judgements of a candidate that may be published.
+
+    Raises:
+        Refused: with all reasons.
+    """
+    reasons = own_faults(metrics, plan)
+    judged: list[Judgement] = []
+    if current is not None:
+        if metrics["sha256"] == current["sha256"]:
+            raise Refused("the candidate is the current model")
+        if metrics["model"] == current["model"] and _version(metrics["version"]) <= _version(current["version"]):
+            reasons.append(f"version {metrics['version']} must be above the current {current['version']}")
+        for name in plan["gate"]["sets"]:
+            if metrics["sets"][name]["sha256"] != current["sets"][name]["sha256"]:
+                raise Refused(f"{name}: not the rows that the current model was measured on; evaluate both again")
+        judged = judge(headlines(metrics, plan), headlines(current, plan))
+        reasons += [
+            f"{j.name}: {100 * j.new:.2f} % against {100 * j.old:.2f} %"
+            f" (difference {100 * j.low:+.2f} to {100 * j.high:+.2f} points)"
+            for j in judged
+            if j.verdict == "worse"
+        ]
+    if reasons:
+        raise Refused("\n".join(reasons))
+    return judged
+
+
+def table(judged: list[Judgement]) -> str:
+    """For the terminal."""
+    lines = [f"{'figure':60} {'new':>9} {'current':>9}   difference, points    "]
+    for j in judged:
+        interval = f"{100 * j.low:+.2f} to {100 * j.high:+.2f}"
+        lines.append(f"{j.name:60} {100 * j.new:8.2f}% {100 * j.old:8.2f}%   {interval:20} {j.verdict}")
+    return "\n".join(lines)
+
+
+def committed(path: Path) -> dict | None:
+    """The metrics that stand in the last commit, for a candidate that was written over the current file."""
+    command = ["git", "-C", str(path.parent), "show", f"HEAD:./{path.name}"]
+    done = subprocess.run(command, capture_output=True)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def changelog_line(metrics: dict, current: dict | None) -> str:
+    """What users read: which model, its digest and its headline on test."""
+
+    def told(m: dict) -> str:
+        points = m["sets"]["test"]["engine"]["recall_at_fpr"]
+        return " / ".join(
+            f"{100 * points[r]['recall']:.1f}" if points[r]["resolvable"] else "not resolvable"
+            for r in ("0.01", "0.001")
+        )
+
+    before = f", before {told(current)}" if current else ""
+    return (
+        f"- Model `{metrics['model']}` {metrics['version']} (`{metrics['sha256'][:12]}`): recall on test at FPR 1 % /"
+        f" 0.1 %: {told(metrics)} %{before}."
+    )
+
+
+def add_line(changelog: Path, line: str) -> None:
+    """Puts the line under `### Models` of `## Unreleased`, which it adds where missing."""
+    text = changelog.read_text()
+    head, mark, rest = text.partition("## Unreleased\n")
+    if not mark:
+        raise Refused(f"{changelog}: no heading `## Unreleased`")
+    end = rest.find("\n## ")
+    section, behind = (rest, "") if end < 0 else (rest[:end], rest[end:])
+    if "### Models\n\n" in section:
+        section = section.replace("### Models\n\n", f"### Models\n\n{line}\n", 1)
+    else:
+        section = f"\n### Models\n\n{line}\n{section}"
+    changelog.write_text(head + mark + section + behind)
+
+
+def record(sums: Path, model: Path) -> None:
+    """The model's line in SHA256SUMS (`sha256sum -c` reads it)."""
+    lines = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines()) if sums.exists() else {}
+    lines[model.name] = hashlib.sha256(model.read_bytes()).hexdigest()
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
+
+
+def release(
+    candidate: Path, into: Path, params: Path | None, changelog: Path, dry: bool = False, plan_file: Path = PLAN
+) -> str:
+    """Judges the candidate and, where it passes and `dry` is not set, publishes it: model, metrics and
+    history under `into`, card, digest and a line in the changelog. Returns what to print.
+
+    Raises:
+        Refused: nothing was written.
+    """
+    plan = tomllib.loads(plan_file.read_text())
+    metrics_file = candidate.parent / f"{candidate.stem}.metrics.json"
+    if not metrics_file.exists():
+        raise Refused(f"{metrics_file} is not there; evaluate the candidate first")
+    metrics = json.loads(metrics_file.read_text())
+    if metrics["sha256"] != hashlib.sha256(candidate.read_bytes()).hexdigest():
+        raise Refused(f"{metrics_file} belongs to another model file; evaluate the candidate again")
+    target = into / f"{metrics['model']}.safetensors"
+    current_file = into / f"{metrics['model']}.metrics.json"
+    if current_file.exists() and current_file.resolve() == metrics_file.resolve():
+        current = committed(current_file)
+    else:
+        current = json.loads(current_file.read_text()) if current_file.exists() else None
+    try:
+        judged = check(metrics, current, plan)
+    except KeyError as missing:
+        raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
+    told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"
+    if dry:
+        return f"{told}\n{candidate} may be published"
+    into.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".metrics.json", ".history.json"):
+        source, goal = candidate.parent / f"{candidate.stem}{suffix}", into / f"{metrics['model']}{suffix}"
+        if source.exists() and source.resolve() != goal.resolve():
+            shutil.copyfile(source, goal)
+    from . import card  # loads JAX
+
+    written = card.write(target, params)
+    record(into / "SHA256SUMS", target)
+    add_line(changelog, changelog_line(metrics, current))
+    return f"{told}\npublished {target} ({metrics['sha256']}), {written.name}, SHA256SUMS, {changelog.name}"

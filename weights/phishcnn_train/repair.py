@@ -1,0 +1,46 @@
+"""Training rows that repair inconsistencies: where a change that keeps the page changes the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .data import Rows
+from .mutations import SAME_VERDICT, apply
+
+TAG = "repair"
+
+
+def repairs(scorer, rows: Rows, most: int | None = None) -> Rows:
+    """For each relation and row whose verdict it changes, the changed URL under the row's own label, tagged
+    `repair`. Give it training rows: repairs made from test rows would spoil the test.
+
+    Args:
+        most: rows kept in all, those with the largest change of the logit first.
+    """
+    limits = np.array(sorted(scorer.thresholds.values()))
+    before = scorer.score(rows.urls).logit
+    found: list[tuple[float, int, bytes]] = []
+    for mutation in SAME_VERDICT.values():
+        urls = apply(mutation, rows.urls)
+        changed = [i for i, u in enumerate(urls) if u is not None]
+        after = scorer.score([urls[i] for i in changed]).logit
+        for i, new in zip(changed, after.tolist(), strict=True):
+            verdicts = np.searchsorted(limits, [before[i], new], side="right")
+            if verdicts[0] != verdicts[1]:
+                found.append((-abs(new - float(before[i])), i, urls[i]))
+    found.sort()
+    found = found[:most]
+    picked = rows.take(np.array([i for _, i, _ in found], np.int64))
+    picked.urls = [u for _, _, u in found]
+    picked.tags = [tags | {TAG} for tags in picked.tags]
+    return picked
+
+
+def write(path, rows: Rows) -> None:
+    """Rows as a labelled file."""
+    with open(path, "wb") as out:
+        for label, url, source, month, group, tags in zip(
+            rows.labels.tolist(), rows.urls, rows.sources, rows.months, rows.groups, rows.tags, strict=True
+        ):
+            tail = "\t".join((source, month, group, ",".join(sorted(tags)))).encode()
+            out.write(b"%d\t%b\t%b\n" % (label, url, tail))
