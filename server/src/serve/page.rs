@@ -7,9 +7,9 @@ use axum::http::header::{
 };
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use phishcnn_core::Model;
 
 use super::app::App;
+use crate::model::Loaded;
 
 /// Only this service's own script and style run, and they may talk only to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -34,7 +34,7 @@ async fn page(State(app): State<&'static App>) -> Response {
         (CACHE_CONTROL, "no-cache"),
     ];
     let current = app.engine.current();
-    (headers, Html(html(current.loaded().model(), current.loaded().sha256()))).into_response()
+    (headers, Html(html(current.loaded(), app.feedback.keeps()))).into_response()
 }
 
 fn file(kind: &'static str, content: &'static str) -> impl IntoResponse + Clone {
@@ -44,13 +44,15 @@ fn file(kind: &'static str, content: &'static str) -> impl IntoResponse + Clone 
     (headers, content)
 }
 
-/// The page with version, model and thresholds filled in.
-fn html(model: &Model<'_>, sha256: &str) -> String {
+/// The page with version, model, thresholds and the place of feedback filled in.
+fn html(loaded: &Loaded, keeps_feedback: bool) -> String {
+    let model = loaded.model();
     let thresholds = model.thresholds();
     include_str!("page/page.html")
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{model}", &escape(&format!("{} {}", model.name(), model.version())))
-        .replace("{sha256}", sha256)
+        .replace("{sha256}", loaded.sha256())
+        .replace("{feedback}", &keeps_feedback.to_string())
         .replace("{suspicious}", &thresholds.suspicious.to_string())
         .replace("{phishing}", &thresholds.phishing.to_string())
 }
