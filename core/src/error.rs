@@ -25,7 +25,7 @@ pub enum Error {
     MetadataMissing = 108,
     /// The URL is empty after trimming ASCII white space.
     EmptyUrl = 201,
-    /// The URL is longer than 65,536 bytes.
+    /// The URL is longer than 65,536 bytes, or than a service allows.
     UrlTooLong = 202,
     /// The item is not a string (Python, JSON).
     NotAString = 203,
@@ -53,6 +53,14 @@ pub enum Error {
     MethodNotAllowed = 506,
     /// The request took too long (HTTP).
     RequestTimeout = 507,
+    /// The body is packed in a way that the service does not know (HTTP).
+    UnknownEncoding = 508,
+    /// The route needs an API key (HTTP).
+    Unauthorised = 509,
+    /// The request has more URLs than the service takes at once (HTTP).
+    TooManyUrls = 510,
+    /// The service does not have a model of this name (HTTP).
+    NoSuchModel = 511,
     /// A broken invariant: a defect of this library.
     Internal = 901,
 }
@@ -77,7 +85,7 @@ impl Error {
             Self::Misaligned => "scratch memory not aligned to 16 bytes",
             Self::MetadataMissing => "metadata missing",
             Self::EmptyUrl => "empty URL",
-            Self::UrlTooLong => "URL longer than 65536 bytes",
+            Self::UrlTooLong => "URL too long",
             Self::NotAString => "not a string",
             Self::ScratchTooSmall => "scratch memory too small",
             Self::OutputTooSmall => "output array too small",
@@ -91,6 +99,10 @@ impl Error {
             Self::NoSuchRoute => "no such route",
             Self::MethodNotAllowed => "method not allowed on this route",
             Self::RequestTimeout => "request took too long",
+            Self::UnknownEncoding => "unknown content encoding",
+            Self::Unauthorised => "API key missing or wrong",
+            Self::TooManyUrls => "too many URLs in one request",
+            Self::NoSuchModel => "no such model",
             Self::Internal => "internal error",
         }
     }

@@ -33,7 +33,7 @@ pub use error::{Error, LoadError};
 pub use explain::Segment;
 pub use kernel::Backend;
 pub use model::{Calibration, Model, Score, Thresholds, Verdict};
-pub use scratch::{Block, as_bytes_mut};
+pub use scratch::{Block, as_bytes, as_bytes_mut};
 pub use url::Part;
 
 /// Version of this library and of everything built from it.

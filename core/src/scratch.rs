@@ -12,6 +12,12 @@ impl Block {
 
 /// The bytes of an array of blocks.
 #[must_use]
+pub fn as_bytes(blocks: &[Block]) -> &[u8] {
+    bytemuck::cast_slice(blocks)
+}
+
+/// The bytes of an array of blocks, to write to.
+#[must_use]
 pub fn as_bytes_mut(blocks: &mut [Block]) -> &mut [u8] {
     bytemuck::cast_slice_mut(blocks)
 }

@@ -156,7 +156,7 @@ impl<'a> Url<'a> {
     }
 
     /// The parts in order, as offsets into the URL as given; none is empty.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = (Part, Range<usize>)> + '_ {
+    pub fn spans(&self) -> impl Iterator<Item = (Part, Range<usize>)> + '_ {
         self.spans.iter().cloned()
     }
 

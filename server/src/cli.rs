@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::feedback::FeedbackCommand;
+use crate::serve::ServeArgs;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  everything was scored
@@ -33,7 +36,9 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     #[command(subcommand)]
     Model(ModelCommand),
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
 }
 
 #[derive(Args)]
@@ -113,7 +118,7 @@ pub(crate) struct ScoreArgs {
     pub(crate) model: ModelArg,
 }
 
-fn base_rate(text: &str) -> Result<f32, String> {
+pub(crate) fn base_rate(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(p) if p > 0.0 && p < 1.0 => Ok(p),
         _ => Err("a number between 0 and 1, both excluded".to_owned()),
@@ -223,38 +228,6 @@ pub(crate) struct CheckArgs {
     /// Model file [default: --model, or the built-in model]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) model: ModelArg,
-}
-
-#[derive(Args)]
-#[command(
-    after_help = "\
-Every setting is a flag and an environment variable; the flag wins. An unknown PHISHCNN_* variable
-stops the start (401), except those that Kubernetes makes for a Service of that name
-(PHISHCNN_SERVICE_*, PHISHCNN_PORT*).
-
-Examples:
-  phishcnn serve
-  PHISHCNN_LISTEN=0.0.0.0:8000 phishcnn serve --model other.safetensors
-  curl -d '{\"url\":\"https://example.com/login\"}' http://127.0.0.1:8000/v1/score
-
-Exit codes: 0 stopped by SIGTERM or SIGINT · 1 requests were cut off at the end · 2 settings
-(401 unknown, 402 bad value, 403 address in use) · 3 model unusable",
-    verbatim_doc_comment
-)]
-/// Answer over HTTP: a page for people, JSON for programs
-///
-/// GET /, POST /predict, POST /v1/score, POST /v1/explain, GET /healthz, GET /readyz, GET /version.
-/// Errors are application/problem+json with a number in `code`: those of the command line, and
-/// 503 not the JSON that the route expects (HTTP 400), 504 body over 2 MiB (413), 505 no such route
-/// (404), 506 wrong method (405), 507 over 30 seconds (408). URLs are never logged.
-/// SIGTERM or SIGINT: no new connections; requests under way have 10 seconds to end.
-pub(crate) struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", env = "PHISHCNN_LISTEN", hide_env_values = true,
-          default_value = "127.0.0.1:8000", value_parser = OsStringValueParser::new())]
-    pub(crate) listen: OsString,
     #[command(flatten)]
     pub(crate) model: ModelArg,
 }

@@ -4,42 +4,47 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::cli::{CheckArgs, InfoArgs, ModelArg, ReportFormat};
 use crate::failure::{Failure, Outcome};
-use crate::model::{self, Scorer};
+use crate::model::{self, Loaded};
 
 /// The length of a usual URL in tokens: the work of a score is given for it.
 const USUAL_TOKENS: usize = 64;
 
-#[derive(Serialize)]
-struct Info {
-    name: &'static str,
-    version: &'static str,
-    source: String,
-    sha256: String,
-    input: &'static str,
-    layers: &'static str,
-    output: &'static str,
+/// What a model is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Info<'m> {
+    name: &'m str,
+    version: &'m str,
+    /// Where the file came from: a path or `embedded`.
+    source: &'m str,
+    sha256: &'m str,
+    input: &'m str,
+    layers: &'m str,
+    output: &'m str,
     parameters: usize,
     multiply_adds_at_64_tokens: u64,
     file_bytes: usize,
     scratch_bytes: usize,
     thresholds: Thresholds,
     calibration: Calibration,
-    trained_until: Option<&'static str>,
-    data_sha256: Option<&'static str>,
-    metrics: Option<&'static str>,
+    trained_until: Option<&'m str>,
+    data_sha256: Option<&'m str>,
+    metrics: Option<&'m str>,
     backend: &'static str,
 }
 
-#[derive(Serialize)]
+/// Logits from which a verdict holds.
+#[derive(Serialize, ToSchema)]
 struct Thresholds {
     phishing: f32,
     suspicious: f32,
 }
 
-#[derive(Serialize)]
+/// probability = sigmoid(a · logit + b)
+#[derive(Serialize, ToSchema)]
 struct Calibration {
     a: f32,
     b: f32,
@@ -47,31 +52,7 @@ struct Calibration {
 
 pub(crate) fn info(args: &InfoArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(chosen(args.file.as_deref(), &args.model))?;
-    let model = &loaded.model;
-    let metadata = model.metadata();
-    let text = |key| metadata.get(key).unwrap_or_default();
-    let info = Info {
-        name: model.name(),
-        version: model.version(),
-        source: loaded.source.clone(),
-        sha256: loaded.sha256(),
-        input: text("phishcnn.input"),
-        layers: model.layers(),
-        output: text("phishcnn.output"),
-        parameters: model.parameters(),
-        multiply_adds_at_64_tokens: model.multiply_adds(USUAL_TOKENS),
-        file_bytes: loaded.file.len(),
-        scratch_bytes: model.scratch_len(),
-        thresholds: Thresholds {
-            phishing: model.thresholds().phishing,
-            suspicious: model.thresholds().suspicious,
-        },
-        calibration: Calibration { a: model.calibration().a, b: model.calibration().b },
-        trained_until: metadata.get("phishcnn.trained_until"),
-        data_sha256: metadata.get("phishcnn.data_sha256"),
-        metrics: metadata.get("phishcnn.metrics"),
-        backend: model.backend().as_str(),
-    };
+    let info = Info::new(loaded);
     let mut out = io::stdout().lock();
     match args.format {
         ReportFormat::Json => {
@@ -83,7 +64,35 @@ pub(crate) fn info(args: &InfoArgs) -> Result<Outcome, Failure> {
     Ok(Outcome::Ok)
 }
 
-impl Info {
+impl<'m> Info<'m> {
+    pub(crate) fn new(loaded: &'m Loaded) -> Self {
+        let model = loaded.model();
+        let metadata = model.metadata();
+        let text = |key| metadata.get(key).unwrap_or_default();
+        Self {
+            name: model.name(),
+            version: model.version(),
+            source: &loaded.source,
+            sha256: loaded.sha256(),
+            input: text("phishcnn.input"),
+            layers: model.layers(),
+            output: text("phishcnn.output"),
+            parameters: model.parameters(),
+            multiply_adds_at_64_tokens: model.multiply_adds(USUAL_TOKENS),
+            file_bytes: loaded.file().len(),
+            scratch_bytes: model.scratch_len(),
+            thresholds: Thresholds {
+                phishing: model.thresholds().phishing,
+                suspicious: model.thresholds().suspicious,
+            },
+            calibration: Calibration { a: model.calibration().a, b: model.calibration().b },
+            trained_until: metadata.get("phishcnn.trained_until"),
+            data_sha256: metadata.get("phishcnn.data_sha256"),
+            metrics: metadata.get("phishcnn.metrics"),
+            backend: model.backend().as_str(),
+        }
+    }
+
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "name           {} {}", self.name, self.version)?;
         writeln!(out, "source         {}", self.source)?;
@@ -109,7 +118,7 @@ impl Info {
             "calibration    probability = sigmoid({} · logit + {})",
             self.calibration.a, self.calibration.b
         )?;
-        let known = |value: Option<&'static str>| value.unwrap_or("not stated");
+        let known = |value: Option<&'m str>| value.unwrap_or("not stated");
         writeln!(out, "trained until  {}", known(self.trained_until))?;
         writeln!(out, "data SHA-256   {}", known(self.data_sha256))?;
         let metrics = self.metrics.map(|m| m.replace(' ', "\n               "));
@@ -133,35 +142,11 @@ pub(crate) fn grouped(number: u64) -> String {
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(chosen(args.file.as_deref(), &args.model))?;
-    let mut scorer = Scorer::new(loaded);
-    let long = [b"http://a.example/".to_vec(), vec![b'%'; 60_000]].concat();
-    let odd: [&[u8]; 8] = [
-        b"a",
-        b"https://www.example.com/",
-        b"http://user:secret@192.0.2.1:8080/a/b.php?c=d&e#f",
-        b"http://[2001:db8::1]/",
-        b"://",
-        b"\0\xff\xfe",
-        "http://пример.example/путь".as_bytes(),
-        &long,
-    ];
-    for url in odd {
-        let result = scorer.score(url).and_then(|score| scorer.explain(url).map(|_| score));
-        let finite = |s: &phishcnn_core::Score| s.logit.is_finite() && s.probability.is_finite();
-        match result {
-            Ok(score) if finite(&score) => {}
-            Ok(_) => return Err(unusable(&loaded.source, "901: a score is not a finite number")),
-            Err(error) => return Err(unusable(&loaded.source, &error.to_string())),
-        }
-    }
-    let model = &loaded.model;
+    loaded.self_test().map_err(|why| Failure::Model(format!("model {}: {why}", loaded.source)))?;
+    let model = loaded.model();
     let mut out = io::stdout().lock();
     writeln!(out, "ok: {} {} ({})", model.name(), model.version(), loaded.source)?;
     Ok(Outcome::Ok)
-}
-
-fn unusable(source: &str, why: &str) -> Failure {
-    Failure::Model(format!("model {source}: scoring a test URL: {why}"))
 }
 
 /// The file named as argument, else the one of `--model`.

@@ -4,14 +4,21 @@ use std::borrow::Cow;
 
 use phishcnn_core::{Error, Score, Segment};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `{"url","logit","probability","verdict","truncated"}`
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ScoreJson<'a> {
+    /// As given.
     url: Cow<'a, str>,
+    /// The network's output; higher is more like phishing.
     logit: f32,
+    /// Calibrated, 0 to 1.
     probability: f32,
+    /// benign, suspicious or phishing.
+    #[schema(example = "benign")]
     verdict: &'static str,
+    /// The URL was longer than the model reads.
     truncated: bool,
 }
 
@@ -28,28 +35,57 @@ impl<'a> ScoreJson<'a> {
     }
 }
 
-/// `{"url","error":{"code","message"}}`
-#[derive(Serialize)]
+/// `{"url","error":{"code","message"}}`, without `url` where the input has none.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FailedJson<'a> {
-    url: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<Cow<'a, str>>,
     error: ErrorJson,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ErrorJson {
+    /// The public error number.
+    #[schema(example = 201)]
     code: u16,
+    #[schema(example = "empty URL")]
     message: &'static str,
 }
 
 impl<'a> FailedJson<'a> {
     pub(crate) fn new(url: &'a [u8], error: Error) -> Self {
-        let error = ErrorJson { code: error.code(), message: error.message() };
-        Self { url: String::from_utf8_lossy(url), error }
+        Self { url: Some(String::from_utf8_lossy(url)), ..Self::nameless(error) }
+    }
+
+    fn nameless(error: Error) -> Self {
+        Self { url: None, error: ErrorJson { code: error.code(), message: error.message() } }
+    }
+}
+
+/// One of many: a score, or why there is none.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ResultJson<'a> {
+    Scored(ScoreJson<'a>),
+    Failed(FailedJson<'a>),
+}
+
+impl<'a> ResultJson<'a> {
+    pub(crate) fn new(url: &'a [u8], result: Result<Score, Error>) -> Self {
+        match result {
+            Ok(score) => Self::Scored(ScoreJson::new(url, &score)),
+            Err(error) => Self::Failed(FailedJson::new(url, error)),
+        }
+    }
+
+    /// The input has no URL that could be shown.
+    pub(crate) fn nameless(error: Error) -> Self {
+        Self::Failed(FailedJson::nameless(error))
     }
 }
 
 /// A score with its `segments`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ExplainJson<'a> {
     #[serde(flatten)]
     score: ScoreJson<'a>,
@@ -57,7 +93,7 @@ pub(crate) struct ExplainJson<'a> {
 }
 
 /// `start` and `end` count bytes of the URL as given.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SegmentJson<'a> {
     start: usize,
     end: usize,

@@ -6,6 +6,7 @@ mod escape;
 mod eval;
 mod explain;
 mod failure;
+mod feedback;
 mod inspect;
 mod json;
 mod lines;
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Model(ModelCommand::Info(args)) => inspect::info(&args),
         Command::Model(ModelCommand::Check(args)) => inspect::check(&args),
-        Command::Serve(args) => serve::run(&args),
+        Command::Feedback(command) => feedback::run(&command),
+        Command::Serve(args) => serve::run(*args),
     };
     failure::exit_code(result)
 }

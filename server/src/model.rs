@@ -1,78 +1,219 @@
 //! The model a command works with, and the scratch memory it scores in.
 
+use std::fmt::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use phishcnn_core::{Block, Error, Model, Score, Segment};
+use phishcnn_core::{Block, Error, Model, Score, Segment, as_bytes, as_bytes_mut};
+use self_cell::self_cell;
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
 
-/// A model that lives as long as the process.
+/// Where the bytes of a model file are; aligned to 16, as the core borrows its numbers in place.
+enum File {
+    Embedded,
+    /// The blocks, and how many of their bytes are the file.
+    Read(Vec<Block>, usize),
+}
+
+impl File {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Embedded => phishcnn_weights::COMPACT,
+            Self::Read(blocks, len) => as_bytes(blocks).get(..*len).unwrap_or_default(),
+        }
+    }
+}
+
+self_cell! {
+    struct InPlace {
+        owner: File,
+        #[covariant]
+        dependent: Model,
+    }
+}
+
+/// A model and the file that it borrows from.
 pub(crate) struct Loaded {
-    pub(crate) model: Model<'static>,
-    /// The whole file, as read.
-    pub(crate) file: &'static [u8],
+    cell: InPlace,
     /// Where it came from: a path or `embedded`.
     pub(crate) source: String,
+    sha256: OnceLock<String>,
 }
 
 impl Loaded {
-    /// SHA-256 of the file in hexadecimal: the model's identity on every surface.
-    pub(crate) fn sha256(&self) -> String {
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(self.file) {
-            hex.push_str(&format!("{byte:02x}"));
+    /// Loads `path`, or the embedded compact model.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, Failure> {
+        match path {
+            None => Self::in_place(File::Embedded, "embedded".to_owned()),
+            Some(path) => {
+                let source = path.display().to_string();
+                let bytes = std::fs::read(path)
+                    .map_err(|error| Failure::Model(format!("model {source}: {error}")))?;
+                Self::from_bytes(&bytes, source)
+            }
         }
-        hex
+    }
+
+    /// Loads a model file from memory; `source` says where it came from.
+    pub(crate) fn from_bytes(bytes: &[u8], source: String) -> Result<Self, Failure> {
+        let mut blocks = vec![Block::ZERO; bytes.len().div_ceil(size_of::<Block>())];
+        for (to, from) in as_bytes_mut(&mut blocks).iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Self::in_place(File::Read(blocks, bytes.len()), source)
+    }
+
+    fn in_place(file: File, source: String) -> Result<Self, Failure> {
+        let cell = InPlace::try_new(file, |file| {
+            Model::load(file.bytes())
+                .map_err(|error| Failure::Model(format!("model {source}: {error}")))
+        })?;
+        Ok(Self { cell, source, sha256: OnceLock::new() })
+    }
+
+    pub(crate) fn model(&self) -> &Model<'_> {
+        self.cell.borrow_dependent()
+    }
+
+    /// The whole file, as read.
+    pub(crate) fn file(&self) -> &[u8] {
+        self.cell.borrow_owner().bytes()
+    }
+
+    /// SHA-256 of the file in hexadecimal: the model's identity on every surface.
+    pub(crate) fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| hex(&Sha256::digest(self.file())))
+    }
+
+    /// Scores odd URLs, and the model's own golden vectors where it carries some.
+    ///
+    /// # Errors
+    /// What went wrong, with the URL's number or the vector.
+    pub(crate) fn self_test(&self) -> Result<(), String> {
+        let long = [b"http://a.example/".to_vec(), vec![b'%'; 60_000]].concat();
+        let odd: [&[u8]; 8] = [
+            b"a",
+            b"https://www.example.com/",
+            b"http://user:secret@192.0.2.1:8080/a/b.php?c=d&e#f",
+            b"http://[2001:db8::1]/",
+            b"://",
+            b"\0\xff\xfe",
+            "http://пример.example/путь".as_bytes(),
+            &long,
+        ];
+        let mut scorer = Scorer::new(self);
+        for url in odd {
+            let scored = scorer.score(url).and_then(|score| scorer.explain(url).map(|_| score));
+            let score = scored.map_err(|error| format!("scoring a test URL: {error}"))?;
+            if !(score.logit.is_finite() && score.probability.is_finite()) {
+                return Err("scoring a test URL: 901: a score is not a finite number".to_owned());
+            }
+        }
+        for (expected, url) in golden(self.model().metadata().get(GOLDEN).unwrap_or_default())? {
+            let score = scorer
+                .score(url.as_bytes())
+                .map_err(|error| format!("{GOLDEN}: {error}: {url}"))?;
+            let off = (f64::from(score.logit) - expected).abs();
+            if off.is_nan() || off > GOLDEN_TOLERANCE {
+                return Err(format!("{GOLDEN}: {url} has logit {}, not {expected}", score.logit));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Loads `path`, or the embedded compact model.
-///
-/// The result is never freed: a process works with one model until it ends, and threads that
-/// outlive a command's borrow may then hold it.
+/// Optional metadata of a model file: what it must answer, as `LOGIT URL LOGIT URL …`.
+const GOLDEN: &str = "phishcnn.golden";
+
+/// Largest difference from a golden logit: ten times what f32 backends differ by.
+const GOLDEN_TOLERANCE: f64 = 1e-3;
+
+fn golden(line: &str) -> Result<Vec<(f64, &str)>, String> {
+    let mut words = line.split_ascii_whitespace();
+    let mut vectors = Vec::new();
+    while let Some(logit) = words.next() {
+        let number = logit.parse().map_err(|_| format!("{GOLDEN}: {logit} is no number"))?;
+        let url = words.next().ok_or_else(|| format!("{GOLDEN}: a logit without a URL"))?;
+        vectors.push((number, url));
+    }
+    Ok(vectors)
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The model of a command. It is never freed: a command works with one model until it ends, and
+/// threads that outlive a command's borrow may then hold it.
 pub(crate) fn load(path: Option<&Path>) -> Result<&'static Loaded, Failure> {
-    let (file, source) = match path {
-        None => (phishcnn_weights::COMPACT, "embedded".to_owned()),
-        Some(path) => (read_aligned(path)?, path.display().to_string()),
-    };
-    let model =
-        Model::load(file).map_err(|error| Failure::Model(format!("model {source}: {error}")))?;
-    Ok(Box::leak(Box::new(Loaded { model, file, source })))
+    Ok(Box::leak(Box::new(Loaded::load(path)?)))
 }
 
-/// Reads a file to memory at a multiple of 16 bytes, as the core borrows its numbers in place.
-fn read_aligned(path: &Path) -> Result<&'static [u8], Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::Model(format!("model {}: {error}", path.display())))?;
-    let blocks = vec![Block::ZERO; bytes.len().div_ceil(16)];
-    let aligned = phishcnn_core::as_bytes_mut(Box::leak(blocks.into_boxed_slice()));
-    let (file, _) = aligned.split_at_mut(bytes.len());
-    file.copy_from_slice(&bytes);
-    Ok(file)
+/// Scratch memory that grows to what a model needs and is used for every URL.
+#[derive(Default)]
+pub(crate) struct Scratch(Vec<Block>);
+
+impl Scratch {
+    fn bytes(&mut self, len: usize) -> &mut [u8] {
+        let blocks = len.div_ceil(size_of::<Block>());
+        if self.0.len() < blocks {
+            self.0.resize(blocks, Block::ZERO);
+        }
+        as_bytes_mut(&mut self.0)
+    }
+
+    pub(crate) fn score(&mut self, model: &Model<'_>, url: &[u8]) -> Result<Score, Error> {
+        model.score(url, self.bytes(model.scratch_len()))
+    }
+
+    pub(crate) fn explain(
+        &mut self,
+        model: &Model<'_>,
+        url: &[u8],
+    ) -> Result<(Score, Vec<Segment>), Error> {
+        let mut segments = vec![Segment::default(); model.max_segments()];
+        let scratch = self.bytes(model.scratch_len());
+        let (score, count) = model.explain(url, scratch, &mut segments)?;
+        segments.truncate(count);
+        Ok((score, segments))
+    }
 }
 
-/// One thread's working memory, made once and used for every URL.
-pub(crate) struct Scorer {
-    model: &'static Model<'static>,
-    scratch: Vec<Block>,
+/// One thread's model and working memory.
+pub(crate) struct Scorer<'a> {
+    model: &'a Model<'a>,
+    scratch: Scratch,
 }
 
-impl Scorer {
-    pub(crate) fn new(loaded: &'static Loaded) -> Self {
-        let model = &loaded.model;
-        Self { model, scratch: vec![Block::ZERO; model.scratch_len().div_ceil(16)] }
+impl<'a> Scorer<'a> {
+    pub(crate) fn new(loaded: &'a Loaded) -> Self {
+        Self { model: loaded.model(), scratch: Scratch::default() }
     }
 
     pub(crate) fn score(&mut self, url: &[u8]) -> Result<Score, Error> {
-        self.model.score(url, phishcnn_core::as_bytes_mut(&mut self.scratch))
+        self.scratch.score(self.model, url)
     }
 
     pub(crate) fn explain(&mut self, url: &[u8]) -> Result<(Score, Vec<Segment>), Error> {
-        let mut segments = vec![Segment::default(); self.model.max_segments()];
-        let scratch = phishcnn_core::as_bytes_mut(&mut self.scratch);
-        let (score, count) = self.model.explain(url, scratch, &mut segments)?;
-        segments.truncate(count);
-        Ok((score, segments))
+        self.scratch.explain(self.model, url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::golden;
+
+    #[test]
+    fn golden_vectors() {
+        assert_eq!(golden(""), Ok(vec![]));
+        assert_eq!(golden("-1.5 a 2 http://b/"), Ok(vec![(-1.5, "a"), (2.0, "http://b/")]));
+        assert!(golden("1").is_err() && golden("x http://b/").is_err());
     }
 }

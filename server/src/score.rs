@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
                 .iter()
                 .map(|url| {
                     let mut score = scorer.score(url)?;
-                    score.probability = loaded.model.probability(score.logit, base_rate);
+                    score.probability = loaded.model().probability(score.logit, base_rate);
                     Ok(score)
                 })
                 .collect();

@@ -80,7 +80,7 @@ struct Unscored {
 
 fn score_batch(
     loaded: &Loaded,
-    scorer: &mut Scorer,
+    scorer: &mut Scorer<'_>,
     batch: RowBatch,
 ) -> Result<Vec<ScoredRow>, Failure> {
     let mut scored = Vec::with_capacity(batch.lines.len());
@@ -94,7 +94,7 @@ fn score_batch(
             Ok(score) => Ok(Scored {
                 phishing: row.phishing,
                 logit: score.logit,
-                probability: loaded.model.probability(score.logit, 0.5),
+                probability: loaded.model().probability(score.logit, 0.5),
             }),
             Err(error) => Err(Unscored { file: batch.file.clone(), line: number, error }),
         };

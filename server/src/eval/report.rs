@@ -68,7 +68,7 @@ pub(crate) struct Report {
 struct ModelId {
     name: &'static str,
     version: &'static str,
-    sha256: String,
+    sha256: &'static str,
 }
 
 /// One value for each threshold of the model.
@@ -114,9 +114,9 @@ struct Slice {
 }
 
 impl Report {
-    pub(crate) fn new(loaded: &Loaded, files: Vec<String>, collected: Collected) -> Self {
+    pub(crate) fn new(loaded: &'static Loaded, files: Vec<String>, collected: Collected) -> Self {
         let Collected { rows, slices, failed } = collected;
-        let thresholds = loaded.model.thresholds();
+        let thresholds = loaded.model().thresholds();
         let slices = slices
             .into_iter()
             .map(|(name, members)| {
@@ -137,8 +137,8 @@ impl Report {
         let phishing = rows.iter().filter(|row| row.phishing).count() as u64;
         Self {
             model: ModelId {
-                name: loaded.model.name(),
-                version: loaded.model.version(),
+                name: loaded.model().name(),
+                version: loaded.model().version(),
                 sha256: loaded.sha256(),
             },
             files,

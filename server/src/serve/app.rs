@@ -1,81 +1,135 @@
-//! The routes, and what surrounds every request.
+//! What the handlers share, the routes, and what surrounds every request.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::Method;
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use phishcnn_core::Error;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any as AnyOrigin, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+use utoipa::ToSchema;
 
+use super::connections::Connections;
+use super::engine::Engine;
+use super::keys::Keys;
+use super::limits::{Limits, rate_limit};
+use super::metrics::Metrics;
+use super::observe::observe;
 use super::problem::Problem;
-use super::{legacy, page, urls};
-use crate::model::{Loaded, Scorer};
+use super::settings::ServeArgs;
+use super::{admin, body, docs, feedback, inference, legacy, page, urls};
+use crate::failure::Failure;
+use crate::feedback::Writer;
 
-/// The largest request body in bytes: room for the longest URL in any JSON spelling, and for lists.
-const BODY_LIMIT: usize = 2 << 20;
-
-/// From the request's head to its answer.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
-
-/// What the handlers work with.
-pub(crate) struct Served {
-    pub(crate) loaded: &'static Loaded,
-    pub(crate) sha256: String,
-    /// The page with names and versions filled in.
-    pub(crate) page: String,
+/// The service. Lives as long as the process.
+pub(crate) struct App {
+    pub(crate) settings: &'static ServeArgs,
+    pub(crate) engine: Engine,
+    pub(crate) feedback: Writer,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) keys: Keys,
+    pub(crate) connections: &'static Connections,
+    /// False from the signal to stop on.
+    ready: AtomicBool,
 }
 
-impl Served {
-    /// Lives as long as the process, as the model does.
-    pub(crate) fn new(loaded: &'static Loaded) -> &'static Self {
-        let sha256 = loaded.sha256();
-        let page = page::html(&loaded.model, &sha256);
-        Box::leak(Box::new(Self { loaded, sha256, page }))
+impl App {
+    pub(crate) fn start(settings: &'static ServeArgs) -> Result<&'static Self, Failure> {
+        let metrics = Metrics::new().map_err(|error| Failure::Usage(format!("901: {error}")))?;
+        let metrics = Arc::new(metrics);
+        let keys = Keys::read(settings.api_keys_file.as_deref())?;
+        let engine = Engine::start(settings, metrics.clone())?;
+        Ok(Box::leak(Box::new(Self {
+            settings,
+            engine,
+            feedback: Writer::start(settings.feedback.feedback.clone()),
+            metrics,
+            limits: Limits::new(settings),
+            keys,
+            connections: Box::leak(Box::new(Connections::new(settings.max_connections))),
+            ready: AtomicBool::new(true),
+        })))
     }
 
-    /// Runs `work` with this thread's scratch memory: no lock, no allocation after the first call.
-    pub(crate) fn with_scorer<R>(&self, work: impl FnOnce(&mut Scorer) -> R) -> R {
-        thread_local! {
-            static SCORER: RefCell<Option<Scorer>> = const { RefCell::new(None) };
-        }
-        SCORER.with_borrow_mut(|slot| work(slot.get_or_insert_with(|| Scorer::new(self.loaded))))
+    pub(crate) fn stopping(&self) {
+        self.ready.store(false, Ordering::Relaxed);
     }
 }
 
-pub(crate) fn router(served: &'static Served) -> Router {
+/// The public routes; with an admin listener those of [`admin`] are not among them.
+pub(crate) fn public(app: &'static App) -> Router {
+    let api = Router::new()
+        .route("/predict", post(legacy::predict))
+        .route("/check/", post(legacy::check))
+        .route("/add", post(feedback::add))
+        .route("/feedback/", post(feedback::feedback))
+        .route("/v1/score", post(urls::score))
+        .route("/v1/score/batch", post(urls::score_batch))
+        .route("/v1/explain", post(urls::explain))
+        .route("/v1/feedback", post(feedback::v1))
+        .route("/v1/model", get(urls::model))
+        .merge(inference::routes())
+        .route_layer(middleware::from_fn_with_state(app, rate_limit));
+    let mut routes = Router::new()
+        .merge(api)
+        .merge(page::routes())
+        .merge(docs::routes())
+        .route("/version", get(version));
+    if app.settings.admin_listen.is_none() {
+        routes = routes.merge(operators());
+    }
+    surrounded(routes, app)
+}
+
+/// The routes of the admin listener.
+pub(crate) fn private(app: &'static App) -> Router {
+    // A model is larger than what clients send.
+    let model = put(admin::put_model).layer(DefaultBodyLimit::max(admin::MODEL_MAX));
+    let routes = operators().route("/admin/model", model).route("/version", get(version));
+    surrounded(routes, app)
+}
+
+/// Probes and metrics.
+fn operators() -> Router<&'static App> {
+    Router::new()
+        .route("/healthz", get("alive"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(admin::metrics))
+}
+
+fn surrounded(routes: Router<&'static App>, app: &'static App) -> Router {
     // As the Python service: any page may ask.
     let cors = CorsLayer::new()
         .allow_origin(AnyOrigin)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers(AnyOrigin);
-    Router::new()
-        .merge(page::routes())
-        .route("/predict", post(legacy::predict))
-        .route("/v1/score", post(urls::score))
-        .route("/v1/explain", post(urls::explain))
-        .route("/healthz", get("alive"))
-        // The model is loaded before the port opens: who can ask, finds it ready.
-        .route("/readyz", get("ready"))
-        .route("/version", get(version))
+        .allow_headers(AnyOrigin)
+        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
+    let unpack = RequestDecompressionLayer::new().pass_through_unaccepted(true);
+    // The last one is the outermost.
+    routes
         .fallback(async || Problem::from(Error::NoSuchRoute))
         .method_not_allowed_fallback(async || Problem::from(Error::MethodNotAllowed))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(deadline))
+        .layer(DefaultBodyLimit::max(app.settings.max_body))
+        .layer(middleware::from_fn_with_state(app, body::only_known_encodings))
+        .layer(unpack)
+        .layer(middleware::from_fn_with_state(app, deadline))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
-        .with_state(served)
+        .layer(middleware::from_fn_with_state(app, observe))
+        .with_state(app)
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+async fn deadline(State(app): State<&'static App>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(app.settings.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::from(Error::RequestTimeout).into_response(),
     }
@@ -85,11 +139,39 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     Problem::from(Error::Internal).into_response()
 }
 
-/// `{"version", "model": {"name", "version", "sha256"}}`
-async fn version(State(served): State<&'static Served>) -> Json<Value> {
-    let model = &served.loaded.model;
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "model": { "name": model.name(), "version": model.version(), "sha256": served.sha256 },
-    }))
+async fn ready(State(app): State<&'static App>) -> (StatusCode, &'static str) {
+    if app.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Version {
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    model: ModelId,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ModelId {
+    name: String,
+    version: String,
+    sha256: String,
+}
+
+/// Versions of the service and of its model
+#[utoipa::path(get, path = "/version", tag = "service", responses((status = 200, body = Version)))]
+pub(crate) async fn version(State(app): State<&'static App>) -> Json<Version> {
+    let current = app.engine.current();
+    let loaded = current.loaded();
+    Json(Version {
+        version: phishcnn_core::VERSION,
+        model: ModelId {
+            name: loaded.model().name().to_owned(),
+            version: loaded.model().version().to_owned(),
+            sha256: loaded.sha256().to_owned(),
+        },
+    })
 }

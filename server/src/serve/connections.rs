@@ -1,65 +1,374 @@
-//! Accepts connections and, at the end, lets them finish.
+//! Accepts connections, bounds them in number and time, and at the end lets them finish.
+//!
+//! A connection is in one of four phases. It is timed in all but `Working`, where the request's
+//! own deadline counts; and at the limit of connections the one that has been in any other phase
+//! for longest is closed to make room, so that clients which hold connections without asking
+//! anything (slow heads, slow bodies, idlers) cannot keep others out.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 
-/// A connection that sends no complete request head for so long is closed. This ends idle
-/// kept-alive connections too, so it is longer than the 60 seconds for which proxies usually keep
-/// theirs: closing first would fail the request that a proxy just sends.
-const HEADER_DEADLINE: Duration = Duration::from_secs(75);
+use super::metrics::Metrics;
+use super::settings::ServeArgs;
 
-/// What requests under way get after the signal to stop. Less than the 30 seconds that Kubernetes
-/// waits before it kills.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection younger in its phase than this is not closed to make room: it may be about to ask.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// How long a client may take to receive the farewell of a closed connection.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No request begun.
+    Idle,
+    /// Some of a request's head has come, or the TLS handshake is going on.
+    Head,
+    /// The head has come, the body not all of it.
+    Body,
+    /// The request is worked on or its answer is being sent.
+    Working,
+    /// Chosen to make room.
+    Leaving,
+}
+
+/// What is known about one connection.
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    phase: Mutex<(Phase, Instant)>,
+    leave: Notify,
+}
+
+impl Connection {
+    fn new(peer: SocketAddr, phase: Phase) -> Arc<Self> {
+        let phase = Mutex::new((phase, Instant::now()));
+        Arc::new(Self { peer, phase, leave: Notify::new() })
+    }
+
+    fn phase(&self) -> (Phase, Instant) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, next: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (next, Instant::now());
+    }
+
+    fn pass(&self, from: Phase, next: Phase) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if phase.0 == from {
+            *phase = (next, Instant::now());
+        }
+    }
+
+    /// A stream of lines says that it is alive.
+    pub(crate) fn touch(&self) {
+        self.pass(Phase::Body, Phase::Body);
+    }
+}
+
+/// The open connections of all listeners.
+pub(crate) struct Connections {
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    most: usize,
+}
+
+impl Connections {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(0), most }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes a connection in; `None` when there is no room and none can be made.
+    fn enter(&'static self, connection: &Arc<Connection>, metrics: &Metrics) -> Option<Entered> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.most {
+            let oldest = open
+                .values()
+                .map(|other| (other.phase(), other))
+                .filter(|((phase, _), _)| !matches!(phase, Phase::Working | Phase::Leaving))
+                .min_by_key(|((_, since), _)| *since)
+                .filter(|((_, since), _)| since.elapsed() >= SETTLED);
+            let (_, oldest) = oldest?;
+            oldest.enter(Phase::Leaving);
+            oldest.leave.notify_one();
+            metrics.connections_evicted.inc();
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(id, connection.clone());
+        Some(Entered { id, connections: self })
+    }
+}
+
+/// Removes a connection from the open ones when it ends.
+struct Entered {
+    id: u64,
+    connections: &'static Connections,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&self.id);
+    }
+}
+
+/// One address to listen on, and what answers there.
+pub(crate) struct Listener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) routes: Router,
+    pub(crate) connections: &'static Connections,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: &'static ServeArgs,
+}
 
 /// How the connections ended.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
     Completely,
     CutOff,
 }
 
-/// Serves until `stop`. From then on new connections are refused, which is also how a readiness
-/// probe learns of it.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: Router,
-    stop: impl Future<Output = ()>,
-) -> Drained {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
-    let graceful = GracefulShutdown::new();
-    tokio::pin!(stop);
-    loop {
-        let stream = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    // Out of file descriptors, most likely: the connections there are must end first.
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
+impl Listener {
+    /// Serves until `stop`. From then on new connections are refused, and those under way have
+    /// the shutdown timeout to end.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) -> Drained {
+        let (stopping, stopped) = watch::channel(false);
+        let patience = self.settings.shutdown_timeout;
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = self.tcp.accept() => match accepted {
+                    Ok((stream, peer)) => self.accepted(stream, peer, stopped.clone()),
+                    // Out of file descriptors, most likely: connections must end first.
+                    Err(_) => sleep(Duration::from_millis(100)).await,
+                },
+            }
+        }
+        drop((self, stopped));
+        let _ = stopping.send(true);
+        match timeout(patience, stopping.closed()).await {
+            Ok(()) => Drained::Completely,
+            Err(_) => Drained::CutOff,
+        }
+    }
+
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr, stopped: watch::Receiver<bool>) {
         // Answers are small and complete: waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            // An error here is the client's: it went away, or spoke no HTTP.
-            let _ = connection.await;
-        });
+        let phase = if self.tls.is_some() { Phase::Head } else { Phase::Idle };
+        let connection = Connection::new(peer, phase);
+        let Some(entered) = self.connections.enter(&connection, &self.metrics) else {
+            self.metrics.connections_refused.inc();
+            tokio::spawn(say_goodbye(stream, BUSY));
+            return;
+        };
+        let (routes, settings) = (self.routes.clone(), self.settings);
+        match self.tls.clone() {
+            None => {
+                tokio::spawn(async move {
+                    let _entered = entered;
+                    serve_one(stream, connection, routes, settings, stopped).await;
+                });
+            }
+            Some(tls) => {
+                tokio::spawn(async move {
+                    let _entered = entered;
+                    if let Ok(Ok(stream)) =
+                        timeout(settings.header_timeout, tls.accept(stream)).await
+                    {
+                        connection.enter(Phase::Idle);
+                        serve_one(stream, connection, routes, settings, stopped).await;
+                    }
+                });
+            }
+        }
     }
-    drop(listener);
-    match timeout(SHUTDOWN_DEADLINE, graceful.shutdown()).await {
-        Ok(()) => Drained::Completely,
-        Err(_) => Drained::CutOff,
+}
+
+async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    connection: Arc<Connection>,
+    routes: Router,
+    settings: &'static ServeArgs,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let watched = Watched { stream, connection: connection.clone() };
+    let answering = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (routes, connection) = (routes.clone(), answering.clone());
+        connection.enter(Phase::Body);
+        let received = OnDrop(connection.clone(), Phase::Body, Phase::Working);
+        let mut request = request.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &received;
+                frame
+            }))
+        });
+        request.extensions_mut().insert(connection.clone());
+        async move {
+            let response = routes.oneshot(request).await;
+            let sent = OnDrop(connection, Phase::Working, Phase::Idle);
+            response.map(|response| {
+                response.map(|body| {
+                    body.map_frame(move |frame| {
+                        let _ = &sent;
+                        frame
+                    })
+                })
+            })
+        }
+    });
+    let mut http = http1::Builder::new();
+    // Our own clock below also answers.
+    http.header_read_timeout(None);
+    let mut serving = http.serve_connection(TokioIo::new(watched), service);
+    let mut clock = interval((settings.header_timeout / 2).max(Duration::from_millis(50)));
+    let mut stopping = *stopped.borrow();
+    let last_words = loop {
+        tokio::select! {
+            // An error is the client's: it went away, or spoke no HTTP.
+            _ = &mut serving => break None,
+            () = connection.leave.notified() => break Some(BUSY),
+            () = stop(&mut stopped, stopping) => {
+                stopping = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            _ = clock.tick() => match connection.phase() {
+                (Phase::Head, since) if since.elapsed() >= settings.header_timeout => {
+                    break Some(HEAD_TOO_SLOW);
+                }
+                (Phase::Idle, since) if since.elapsed() >= settings.idle_timeout => break Some(""),
+                _ => {}
+            },
+        }
+    };
+    if let Some(words) = last_words {
+        let began = matches!(connection.phase().0, Phase::Head | Phase::Leaving);
+        let stream = serving.into_parts().io.into_inner().stream;
+        if began && !words.is_empty() {
+            say_goodbye(stream, words).await;
+        }
+    }
+}
+
+/// Waits for the stop, once.
+async fn stop(stopped: &mut watch::Receiver<bool>, known: bool) {
+    if known || stopped.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+const BUSY: &str = "503 Service Unavailable\r\nretry-after: 1\r\n|501|overloaded|503";
+const HEAD_TOO_SLOW: &str = "408 Request Timeout\r\n|507|request took too long|408";
+
+/// Writes an answer to a connection that no request is answered on, and closes it.
+async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) {
+    let mut parts = words.split('|');
+    let mut next = || parts.next().unwrap_or_default();
+    let (head, code, title, status) = (next(), next(), next(), next());
+    let body = format!("{{\"code\":{code},\"title\":\"{title}\",\"status\":{status}}}");
+    let answer = format!(
+        "HTTP/1.1 {head}content-type: application/problem+json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let farewell = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing with unread bytes would reset the connection and may destroy the answer.
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = timeout(FAREWELL, farewell).await;
+}
+
+/// Changes the phase when what it belongs to ends.
+struct OnDrop(Arc<Connection>, Phase, Phase);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        // A request whose body nobody read goes from `Body` straight to the end.
+        if self.2 == Phase::Idle {
+            self.0.pass(Phase::Body, Phase::Working);
+        }
+        self.0.pass(self.1, self.2);
+    }
+}
+
+/// A stream that notices the first byte of a request.
+struct Watched<S> {
+    stream: S,
+    connection: Arc<Connection>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.connection.pass(Phase::Idle, Phase::Head);
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

@@ -7,15 +7,15 @@ use axum::http::header::{
 };
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use phishcnn_core::Model;
 
-use super::app::Served;
+use super::app::App;
+use crate::model::Loaded;
 
 /// Only this service's own script and style run, and they may talk only to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(crate) fn routes() -> Router<&'static Served> {
+pub(crate) fn routes() -> Router<&'static App> {
     Router::new()
         .route("/", get(page))
         .route("/page.css", get(file("text/css; charset=utf-8", include_str!("page/page.css"))))
@@ -26,14 +26,15 @@ pub(crate) fn routes() -> Router<&'static Served> {
         .route("/icon.svg", get(file("image/svg+xml", include_str!("page/icon.svg"))))
 }
 
-async fn page(State(served): State<&'static Served>) -> Response {
+async fn page(State(app): State<&'static App>) -> Response {
     let headers = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    (headers, Html(served.page.as_str())).into_response()
+    let current = app.engine.current();
+    (headers, Html(html(current.loaded(), app.feedback.keeps()))).into_response()
 }
 
 fn file(kind: &'static str, content: &'static str) -> impl IntoResponse + Clone {
@@ -43,13 +44,15 @@ fn file(kind: &'static str, content: &'static str) -> impl IntoResponse + Clone 
     (headers, content)
 }
 
-/// The page with version, model and thresholds filled in.
-pub(crate) fn html(model: &Model<'_>, sha256: &str) -> String {
+/// The page with version, model, thresholds and the place of feedback filled in.
+fn html(loaded: &Loaded, keeps_feedback: bool) -> String {
+    let model = loaded.model();
     let thresholds = model.thresholds();
     include_str!("page/page.html")
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{model}", &escape(&format!("{} {}", model.name(), model.version())))
-        .replace("{sha256}", sha256)
+        .replace("{sha256}", loaded.sha256())
+        .replace("{feedback}", &keeps_feedback.to_string())
         .replace("{suspicious}", &thresholds.suspicious.to_string())
         .replace("{phishing}", &thresholds.phishing.to_string())
 }

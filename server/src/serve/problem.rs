@@ -1,26 +1,32 @@
 //! Errors as `application/problem+json` (RFC 9457) with the public number in `code`.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::FromRequest;
-use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use phishcnn_core::Error;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+/// An error: RFC 9457, with the number that all surfaces share.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
+    /// The public error number.
+    #[schema(example = 201)]
     code: u16,
+    #[schema(example = "empty URL")]
     title: &'static str,
+    /// The HTTP status.
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16, example = 422)]
     status: StatusCode,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// Which item of a list, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    /// Seconds after which to try again.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -29,13 +35,33 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 
 impl Problem {
     /// A problem with what the client should know beyond its number.
-    pub(crate) fn detailed(error: Error, detail: String) -> Self {
-        Self { detail: Some(detail), ..error.into() }
+    pub(crate) fn detailed(error: Error, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..error.into() }
     }
 
     /// The problem of one item of a list.
     pub(crate) fn of_item(error: Error, index: usize) -> Self {
         Self { index: Some(index), detail: Some(format!("item {index}")), ..error.into() }
+    }
+
+    /// This client asked too often.
+    pub(crate) fn too_often(retry_after: u64) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            detail: Some(format!("rate limit of this client; try again in {retry_after} s")),
+            retry_after: Some(retry_after),
+            ..Error::Overloaded.into()
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// One line: number, meaning, detail.
+    pub(crate) fn line(&self) -> String {
+        let detail = self.detail.as_ref().map(|detail| format!(": {detail}"));
+        format!("{}: {}{}", self.code, self.title, detail.unwrap_or_default())
     }
 }
 
@@ -47,44 +73,39 @@ impl From<Error> for Problem {
             }
             Error::Overloaded | Error::FeedbackUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Error::MalformedRequest => StatusCode::BAD_REQUEST,
-            Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::NoSuchRoute => StatusCode::NOT_FOUND,
+            Error::BodyTooLarge | Error::TooManyUrls => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::NoSuchRoute | Error::NoSuchModel => StatusCode::NOT_FOUND,
             Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Error::UnknownEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::Unauthorised => StatusCode::UNAUTHORIZED,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { code: error.code(), title: error.message(), status, detail: None, index: None }
+        let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            code: error.code(),
+            title: error.message(),
+            status,
+            detail: None,
+            index: None,
+            retry_after: unavailable.then_some(1),
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self)).into_response();
+        let (status, retry_after) = (self.status, self.retry_after);
+        let mut response = (status, Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
-    }
-}
-
-/// A JSON body. Any content type is taken, as clients of the old service need not send one.
-pub(crate) struct JsonBody<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let error = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
-                _ => Error::MalformedRequest,
-            };
-            Problem::detailed(error, rejection.body_text())
-        })?;
-        let malformed = |why| Problem::detailed(Error::MalformedRequest, why);
-        // serde would also read a list as an object's fields in order.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(malformed("a JSON object is expected".to_owned()));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        serde_json::from_slice(&body).map(Self).map_err(|error| malformed(error.to_string()))
+        if status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
+        response
     }
 }

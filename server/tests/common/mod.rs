@@ -13,6 +13,8 @@ pub(crate) fn phishcnn() -> Command {
             command.env_remove(name);
         }
     }
+    // Tests of feedback name a store of their own.
+    command.env("PHISHCNN_FEEDBACK", "none");
     command
 }
 
