@@ -290,7 +290,18 @@ def evaluate(
     output = output or model.parent / f"{model.stem}.metrics.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(dumps(result))
+    headlines = output.with_name(output.name.removesuffix(".metrics.json").removesuffix(".json") + ".headlines.json")
+    headlines.write_text(json.dumps(headline_figures(result), indent=1) + "\n")
     return result
+
+
+def headline_figures(result: dict) -> dict:
+    """Set -> its AUC and recalls: what one looks at to compare two runs (`dvc metrics show`)."""
+    out = {}
+    for name, entry in result["sets"].items():
+        points = entry["engine"]["recall_at_fpr"].items()
+        out[name] = {"auc": entry["engine"]["auc"]} | {f"recall_{f}": p["recall"] for f, p in points if p["resolvable"]}
+    return out
 
 
 def dumps(value, indent: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -164,18 +165,27 @@ def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, bat
     return out
 
 
-def save_state(path: Path, state, history: list[dict]) -> None:
-    """Checkpoint: all leaves and the history, replaced in one step."""
+def identity(params: Params, *tokens: Tokens) -> str:
+    """SHA-256 of all that decides a run: a checkpoint of another run is of no use to this one."""
+    decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment]
+    told = json.dumps([*decides, *(t.digest() for t in tokens)], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def save_state(path: Path, run: str, state, history: list[dict]) -> None:
+    """Checkpoint: the run's identity, all leaves and the history, replaced in one step."""
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     partial_path = path.with_suffix(".partial.npz")
-    np.savez(partial_path, history=json.dumps(history), **leaves)
+    np.savez(partial_path, run=run, history=json.dumps(history), **leaves)
     os.replace(partial_path, path)
 
 
-def load_state(path: Path, like):
-    """(state, history) of a checkpoint; `like` gives the tree's structure."""
+def load_state(path: Path, run: str, like):
+    """(state, history) of the run's checkpoint, None of another run's; `like` gives the tree's structure."""
     leaves, tree = jax.tree.flatten(like)
     with np.load(path) as arrays:
+        if str(arrays.get("run", "")) != run:
+            return None
         return tree.unflatten([arrays[f"leaf{i}"] for i in range(len(leaves))]), json.loads(str(arrays["history"]))
 
 
@@ -212,9 +222,12 @@ def train(
     }
     history: list[dict] = []
     checkpoint = work / "checkpoint.npz"
-    if checkpoint.exists():
-        state, history = load_state(checkpoint, state)
-        state = jax.tree.map(jnp.asarray, state)
+    run = identity(params, train_tokens, valid_tokens, domains_tokens)
+    found = load_state(checkpoint, run, state) if checkpoint.exists() else None
+    if found:
+        state, history = jax.tree.map(jnp.asarray, found[0]), found[1]
+    elif checkpoint.exists() and not quiet:
+        print(f"{checkpoint}: of another run; starting over", flush=True)
     epochs = params.train["epochs"]
     if not quiet:
         n = sum(int(np.prod(s)) for s in shape_of.values())
@@ -250,7 +263,7 @@ def train(
         history.append(entry)
         if max(history, key=rank) is entry:
             np.savez(work / "best.npz", **jax.device_get(state["mean"]))
-        save_state(checkpoint, state, history)
+        save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)
     (work / "history.json").write_text(json.dumps(history, indent=1) + "\n")

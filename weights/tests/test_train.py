@@ -10,7 +10,8 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, network, prepare, tokens, train
+from phishcnn_train import calibrate, data, evaluate, export, network, prepare, teach, tokens, train
+from phishcnn_train.params import ParamsError
 
 LONG_AND_ODD = [
     b"http://x.org/" + b"a/" * 400,
@@ -58,6 +59,21 @@ def test_it_learns(trained, tiny, arrays):
 def test_same_seed_same_bytes_and_resumed_run_too(trained, tiny, arrays, tmp_path):
     train.train(tiny, *arrays, tmp_path, quiet=True, stop_after=2)
     assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_a_checkpoint_of_other_parameters_is_dropped(trained, tiny, arrays, tmp_path):
+    other = dataclasses.replace(tiny, train={**tiny.train, "peak_lr": 1e-4, "epochs": 1})
+    train.train(other, *arrays, tmp_path, quiet=True)
+    assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, tmp_path):
+    teacher = dataclasses.replace(tiny, teach={"model": str(trained[0] / "m.safetensors"), "share": 0.5})
+    labels = teach.taught(arrays[1], teacher).labels
+    scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), arrays[1], [256])
+    np.testing.assert_allclose(labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)), atol=1e-5)
+    with pytest.raises(ParamsError, match="the teacher is not there"):
+        teach.taught(arrays[1], dataclasses.replace(tiny, teach={"model": str(tmp_path / "none"), "share": 0.5}))
 
 
 def test_the_wheel_scores_what_was_trained(trained, tmp_path):

@@ -1,0 +1,81 @@
+"""The whole DVC pipeline on made-up rows: every stage runs, a second run has nothing to do, a changed
+parameter runs what depends on it and no more."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import synthetic
+from conftest import WEIGHTS
+
+LAYERS = 'layers = "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; pool max+avg; dense d1 relu; dense d2"'
+SMALL = {
+    r"layers = .*": LAYERS,
+    r"(?s)\[sizes\].*?\n\n": "[sizes]\nembed = 4\nc1 = [3, 8]\nc2 = [3, 8]\nd1 = 8\nd2 = 1\n\n",
+    r"epochs = .*": "epochs = 1",
+    r"batch = .*": "batch = 256",
+    r"buckets = .*": "buckets = [64, 256]",
+}
+PLAN = '\n[mutations]\nset = "test"\nrows = 50\n'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the pipeline with small networks and four files of made-up rows."""
+    for name in ("dvc.yaml", "DATA.md"):
+        shutil.copy(WEIGHTS / name, tmp_path)
+    for name in ("phishcnn_train", "fixtures"):
+        shutil.copytree(WEIGHTS / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("teacher", "compact", "large"):
+        text = (WEIGHTS / f"{name}.toml").read_text()
+        for old, new in SMALL.items():
+            text, count = re.subn(old, lambda m: new, text, count=1)  # noqa: B023
+            assert count == 1, old
+        (tmp_path / f"{name}.toml").write_text(text)
+    (tmp_path / "data").mkdir()
+    for seed, name in enumerate(("train", "valid", "test")):
+        rows = synthetic.write(tmp_path / name, 2400, seed)
+        subprocess.run(["gzip", "-n", rows], check=True)
+        os.rename(f"{rows}.gz", tmp_path / "data" / f"{name}.tsv.gz")
+    (tmp_path / "evaluation.toml").write_text('[sets]\ntest = "test.tsv.gz"\n' + PLAN)
+    dvc(tmp_path, "init", "--no-scm", "--quiet")
+    return tmp_path
+
+
+def dvc(folder, *words):
+    environment = {
+        **os.environ,
+        "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(folder / ".site"),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / ".jit"),  # two models of one shape compile once
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
+    dvc(folder, "repro")
+    assert "<html" in (folder / "cache" / "report" / "index.html").read_text()[:500].lower()
+    shown = json.loads(dvc(folder, "metrics", "show", "--json").splitlines()[0])[""]["data"]
+    assert shown["cache/models/phishcnn-compact.headlines.json"]["data"]["test"]["auc"] > 0.6
+    model = folder / "cache" / "models" / "phishcnn-compact.safetensors"
+    first = model.read_bytes()
+
+    again = dvc(folder, "repro")
+    assert "Running" not in again and "up to date" in again
+
+    text = (folder / "compact.toml").read_text()
+    (folder / "compact.toml").write_text(text.replace("peak_lr = 4e-3", "peak_lr = 2e-3"))
+    ran = set(re.findall(r"Running stage '([^']+)'", dvc(folder, "repro")))
+    assert "train@compact" in ran and "evaluate@compact" in ran
+    assert not {r for r in ran if r.endswith("@large")} and not ran & {"prepare", "teacher", "tokenize@compact"}
+    assert model.read_bytes() != first
