@@ -3,6 +3,7 @@
 Each of the largest sources of both classes is left out of a short training in turn, and one control has them
 all. Every run trains on as many rows, drawn the same way. What is judged are rows of the source on domains
 that no run trains on, the control's neither, so that a difference is the source's habits, not its domains.
+Labels alone are learnt, because a teacher knows every source.
 """
 
 from __future__ import annotations

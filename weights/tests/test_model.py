@@ -21,7 +21,7 @@ from phishcnn_train.__main__ import main
 from phishcnn_train.data import Rows, read_rows, select
 from phishcnn_train.scores import Cached, Exported
 
-MODELS = sorted((WEIGHTS / "models").glob("phishcnn-*.safetensors"))
+MODELS = [p for n in ("compact", "large") if (p := WEIGHTS / "models" / f"phishcnn-{n}.safetensors").exists()]
 EXAMPLES = WEIGHTS / "fixtures" / "examples.tsv"
 PLAN = tomllib.loads((WEIGHTS / "evaluation.toml").read_text())
 by_name = pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)

@@ -10,7 +10,7 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, network, prepare, tokens, train
+from phishcnn_train import calibrate, data, evaluate, export, metrics, network, prepare, tokens, train
 
 LONG_AND_ODD = [
     b"http://x.org/" + b"a/" * 400,
@@ -58,6 +58,18 @@ def test_it_learns(trained, tiny, arrays):
 def test_same_seed_same_bytes_and_resumed_run_too(trained, tiny, arrays, tmp_path):
     train.train(tiny, *arrays, tmp_path, quiet=True, stop_after=2)
     assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
+    """Non-determinism: the AUC of two seeds lies within two points."""
+    other = dataclasses.replace(tiny, train={**tiny.train, "seed": 2})
+    assert finish(other, arrays, tmp_path) != trained[1]
+    areas = []
+    for work in (trained[0], tmp_path):
+        weights = train.load_weights(work)
+        scores = train.logits(network.parse(tiny.layers), tiny.output, weights, arrays[1], [256])
+        areas.append(metrics.auc(arrays[1].labels > 0.5, scores))
+    assert abs(areas[0] - areas[1]) < 0.02
 
 
 def test_the_wheel_scores_what_was_trained(trained, tmp_path):
