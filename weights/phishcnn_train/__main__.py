@@ -161,6 +161,16 @@ def check_data(args) -> int:
     return int(failed)
 
 
+def cross_source(args) -> None:
+    from .cross_source import run
+
+    params = Params.load(args.params)
+    output = args.output or Path("models") / f"{params.name}.cross_source.json"
+    work = _work(args, params) / "cross_source"
+    run(params, args.rows, args.test, output, work, args.sample, args.epochs, args.sources)
+    print(output)
+
+
 def repair(args) -> None:
     from .evaluate import load
     from .repair import repairs, write
@@ -257,6 +267,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
     sub.add_argument("--train", metavar="FILE", help="training rows, to look for leaks and shifts")
     sub.add_argument("--newest", metavar="YYYY-MM", help="month after which no row can have been seen")
+    sub = with_params(command("cross-source", cross_source, "Leave each large source out of a short training in turn."))
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
+    sub.add_argument("--test", type=Path, required=True, metavar="FILE", help="test rows, both classes")
+    sub.add_argument("--sample", type=int, default=200_000, help="training rows of each run (default: 200000)")
+    sub.add_argument("--epochs", type=int, default=2, help="epochs of each run (default: 2)")
+    sub.add_argument("--sources", type=int, default=3, help="sources of each class (default: 3)")
+    sub.add_argument("-o", "--output", type=Path, help="JSON (default: models/NAME.cross_source.json)")
     sub = command("repair", repair, "Make training rows from inconsistent verdicts on training rows.")
     sub.add_argument("model", help="the .safetensors file")
     sub.add_argument("files", nargs="+", metavar="FILE", help="training rows (never test rows)")

@@ -218,8 +218,7 @@ class NGrams:
 class Trees:
     """Gradient-boosted trees on `lexical` features."""
 
-    def __init__(self, iterations: int = 500) -> None:
-        self.iterations = iterations
+    iterations = 500
 
     def features(self, urls: list[bytes]) -> np.ndarray:
         return np.concatenate(

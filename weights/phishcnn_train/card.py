@@ -34,10 +34,14 @@ def _recall(point: dict) -> str:
     return f"not resolvable: {_share(few['recall'])} with {few['fp']} rows flagged"
 
 
-def kept_epoch(model: Path) -> str:
-    """Which epoch of its training the file is, where the history lies beside it."""
+def history_of(model: Path) -> list[dict]:
+    """The epochs of its training, where they lie beside it: what was done, whatever the parameters say now."""
     path = model.with_suffix(".history.json")
-    history = json.loads(path.read_text()) if path.exists() else []
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def kept_epoch(history: list[dict]) -> str:
+    """Which epoch of its training the file is."""
     if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
         return ""
     return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept"
@@ -139,10 +143,10 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
         f"| Data digest | `{meta.get('phishcnn.data_sha256', '(not stated)')}` |",
     ]
     if params:
-        run = params.train
+        run, history = params.train, history_of(model)
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
         lines.append(
-            f"| Training | {rows}, {run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept_epoch(model)} |"
+            f"| Training | {rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept_epoch(history)} |"
         )
     if params:
         lines += ["", "## Data", "", (params.path.parent / params.data).read_text().strip()]

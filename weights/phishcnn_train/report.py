@@ -596,15 +596,15 @@ def _crossed(m: dict) -> str:
     found = m.get("cross_source")
     if not found:
         return ""
+    control = next((run for run in found["runs"] if run["left_out"] is None), None)
     rows = []
     for run in found["runs"]:
-        held = run["left_out"] or "nothing (control)"
-        cells = [html.escape(held), run["class"] or "–", f"{run['train_rows']:,}"]
+        source = run["left_out"]
+        cells = [html.escape(source or "nothing (control)"), run["class"] or "–", f"{run['train_rows']:,}"]
         cells += [_cell(run["test"]["recall_at_fpr"][rate]) for rate in ("0.01", "0.001")]
-        cells += [
-            _against(run["held"], rate) + " / " + _against(run["control"], rate) if run["left_out"] else "–"
-            for rate in ("0.01", "0.001")
-        ]
+        for rate in ("0.01", "0.001"):
+            pair = [_against(r["held"][source], rate) for r in (run, control) if r and source]
+            cells.append(" / ".join(pair) or "–")
         rows.append(("", cells))
     head = ["source left out", "class", ">training rows", ">test: recall at 1 %", ">at 0.1 %"]
     head += [">its own rows: left out / control, at 1 %", ">at 0.1 %"]

@@ -10,7 +10,7 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, network, prepare, teach, tokens, train
+from phishcnn_train import calibrate, data, evaluate, export, metrics, network, prepare, teach, tokens, train
 from phishcnn_train.params import ParamsError
 
 LONG_AND_ODD = [
@@ -74,6 +74,18 @@ def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, tmp_path)
     np.testing.assert_allclose(labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)), atol=1e-5)
     with pytest.raises(ParamsError, match="the teacher is not there"):
         teach.taught(arrays[1], dataclasses.replace(tiny, teach={"model": str(tmp_path / "none"), "share": 0.5}))
+
+
+def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
+    """Non-determinism: the AUC of two seeds lies within two points."""
+    other = dataclasses.replace(tiny, train={**tiny.train, "seed": 2})
+    assert finish(other, arrays, tmp_path) != trained[1]
+    areas = []
+    for work in (trained[0], tmp_path):
+        weights = train.load_weights(work)
+        scores = train.logits(network.parse(tiny.layers), tiny.output, weights, arrays[1], [256])
+        areas.append(metrics.auc(arrays[1].labels > 0.5, scores))
+    assert abs(areas[0] - areas[1]) < 0.02
 
 
 def test_the_wheel_scores_what_was_trained(trained, tmp_path):
