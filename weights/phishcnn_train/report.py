@@ -612,8 +612,8 @@ def _tiles(m: dict) -> str:
     tiles.append((f"{test['auc']:.4f}", "AUC on test"))
     tiles.append((f"{test['calibration_error']:.3f}", "expected calibration error on test"))
     top = m["top_sites"]["all"]
-    for t in ("phishing", "suspicious"):
-        tiles.append((f"{top['flagged'][t]} of {top['rows']}", f"pages of the best-known sites at `{t}`"))
+    counts = " / ".join(f"{top['flagged'][t]:,}" for t in ("phishing", "suspicious"))
+    tiles.append((counts, f"of {top['rows']} pages of the best-known sites flagged: phishing / suspicious"))
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{v}</b>{t}</div>' for v, t in tiles) + "</div>"
 
 
