@@ -1,6 +1,6 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust link wheel binary python weights fuzz deny
+.PHONY: test quick setup lint rust link wheel binary python weights figures fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -43,6 +43,11 @@ binary:
 weights: wheel binary
 	$(PYTHON) tools/readme.py --check
 	cd weights && ../$(PYTHON) -m pytest -q tests
+
+# The report and README's figures, from the metrics JSONs; after a new evaluation.
+figures: binary
+	cd weights && ../$(PYTHON) -m phishcnn_train report
+	$(PYTHON) tools/readme.py
 
 fuzz:
 	core/fuzz/run.sh $(FUZZ_SECONDS)

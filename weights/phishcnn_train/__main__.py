@@ -132,8 +132,13 @@ def baseline(args) -> None:
 
 
 def report(args) -> None:
-    from .report import write
+    from .report import worst_rows, write
 
+    if args.rows:
+        output = Path("cache") / "worst_rows.html"
+        n = worst_rows(Path(args.folder) / "models" / f"{args.main}.safetensors", args.rows, output)
+        print(f"{n} rows explained in {output}; it shows rows of the data, so keep it out of the repository")
+        return
     print(write(Path(args.folder), args.main, Path(args.output)))
 
 
@@ -256,6 +261,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--main", default="phishcnn-compact", help="the model the report is about")
     sub.add_argument("--folder", default=".", help="folder with models/ and baselines/ (default: this one)")
     sub.add_argument("-o", "--output", default="report", help="folder to write (default: report)")
+    sub.add_argument(
+        "--rows", metavar="FILE", help="instead: the worst rows of this set on known sites, to a local page"
+    )
     sub = command("release", release, "Publish a model unless it is worse than the current one.")
     sub.add_argument("candidate", help="the .safetensors file; its metrics JSON must lie beside it")
     sub.add_argument("--params", help="the parameter file it was trained with, for the card")

@@ -54,6 +54,16 @@ def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
     return logits(network.parse(metadata["phishcnn.layers"]), metadata["phishcnn.output"], tensors, rows, buckets)
 
 
+def in_framework(model: Path) -> bool:
+    """Whether JAX can score this file: it has all float layers, but not what only the engine runs (int8)."""
+    try:
+        tensors, metadata = read(model)
+        network.parse(metadata["phishcnn.layers"])
+    except (network.LayerError, KeyError):
+        return False
+    return all(t.dtype.kind in "fu" for t in tensors.values())
+
+
 def counts(rows: Rows, scores: np.ndarray, keep: np.ndarray, thresholds: dict[str, float]) -> dict:
     """Rows of both classes in a slice, and how many reach each threshold."""
     labels, scores = rows.labels[keep] > 0, scores[keep]
@@ -228,6 +238,9 @@ def evaluate(
         "sets": {},
     }
     exported = isinstance(scorer, Exported)
+    if exported and framework and not in_framework(model):
+        framework = False
+        print(f"{model.name}: only the engine can score it, JAX cannot")
     if exported:
         info = scorer.model.info
         result["version"] = info["phishcnn.version"]

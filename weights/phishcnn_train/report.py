@@ -557,10 +557,9 @@ def _marked(url: str, segments: list[dict] | None) -> str:
     return "".join(out) + html.escape(url[at:])
 
 
-def _worst(m: dict) -> str:
-    limits = m["thresholds"]
+def _worst(pages: list[dict], limits: dict[str, float]) -> str:
     rows = []
-    for i, page in enumerate(m["top_sites"]["worst"], 1):
+    for i, page in enumerate(pages, 1):
         logit = page["logit"]
         verdict = next((v for v in ("phishing", "suspicious") if logit >= limits[v]), "benign")
         top = sorted(page["segments"] or [], key=lambda s: -s["contribution"])[:2]
@@ -576,6 +575,33 @@ def _worst(m: dict) -> str:
     return _table([">", "verdict", ">logit", "page", "what speaks most for phishing"], rows)
 
 
+def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
+    """Writes the highest-scored legitimate rows on the best-known sites' domains, explained, to a local page
+    (it shows rows of the data: never commit it); returns their number."""
+    from . import evaluate, top_sites
+    from .data import select
+    from .urlparts import split
+
+    def domain(parts) -> bytes:
+        return (parts.name + parts.suffix).lstrip(b"@.")
+
+    known = {domain(p) for p in split([page.url.encode() for page in top_sites.read()])}
+    rows = select(rows_of)
+    rows = rows.take(rows.labels == 0)
+    rows = rows.take(np.array([domain(p) in known for p in split(rows.urls)], bool))
+    scorer = evaluate.load(model)
+    logits = scorer.score(rows.urls).logit
+    pages = []
+    for i in np.argsort(-logits, kind="stable")[:most].tolist():
+        url = rows.urls[i].decode("utf-8", "replace")
+        pages.append({"url": url, "logit": float(logits[i]), "segments": evaluate.explain(model, url)})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    head = f'<!doctype html><meta charset="utf-8"><title>{html.escape(scorer.name)}</title><style>{STYLE}</style><main>'
+    told = f"<h1>{len(pages)} of {len(rows):,} legitimate rows on the best-known sites</h1><p>Rows of the data: keep it.</p>"
+    output.write_text(head + told + _worst(pages, scorer.thresholds) + "</main>\n")
+    return len(pages)
+
+
 def _tiles(m: dict) -> str:
     test = m["sets"]["test"]["engine"]
     tiles = []
@@ -586,8 +612,8 @@ def _tiles(m: dict) -> str:
     tiles.append((f"{test['auc']:.4f}", "AUC on test"))
     tiles.append((f"{test['calibration_error']:.3f}", "expected calibration error on test"))
     top = m["top_sites"]["all"]
-    for t in ("phishing", "suspicious"):
-        tiles.append((f"{top['flagged'][t]} of {top['rows']}", f"pages of the best-known sites at `{t}`"))
+    counts = " / ".join(f"{top['flagged'][t]:,}" for t in ("phishing", "suspicious"))
+    tiles.append((counts, f"of {top['rows']} pages of the best-known sites flagged: phishing / suspicious"))
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{v}</b>{t}</div>' for v, t in tiles) + "</div>"
 
 
@@ -640,7 +666,7 @@ the metrics <code>{digest(all_metrics)[:16]}</code> by <code>python -m phishcnn_
 <p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages that no training
 saw as a list. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
 a part's contribution is the logit's change when the part is masked.</p>
-{_worst(m)}
+{_worst(m["top_sites"]["worst"], m["thresholds"])}
 </main></body></html>
 """
 

@@ -237,6 +237,15 @@ def test_the_report_is_one_file_and_shows_no_data_row():
     assert (WEIGHTS / "report" / "index.html").stat().st_size < 3_000_000
 
 
+def test_worst_rows_of_the_data_go_to_a_local_page(tmp_path):
+    urls = [(0, "https://www.paypal.com/signin?x=<b>"), (0, "https://unknown.example/"), (1, "http://paypal.com/phish")]
+    (tmp_path / "rows.tsv").write_text("".join(f"{label}\t{url}\n" for label, url in urls))
+    page = tmp_path / "local" / "worst.html"
+    assert report.worst_rows(MODELS / f"{NAME}.safetensors", str(tmp_path / "rows.tsv"), page) == 1
+    text = page.read_text()
+    assert "paypal" in text and "<b>" not in text.split("<main>")[1].split("<table>")[1] and "unknown" not in text
+
+
 # Staleness
 
 
