@@ -153,9 +153,10 @@ fn everything_is_kept_as_said(place: &str) {
     let kept = entries(place);
     assert_eq!(kept.len(), 4, "{kept:?}");
     let by = |url: &str, feedback: u8| {
-        let found = kept.iter().filter(|e| e["url"] == url && e["feedback"] == feedback);
-        assert_eq!(found.clone().count(), 1, "{url} {kept:?}");
-        found.last().unwrap().clone()
+        let same = |e: &&Value| e["url"] == url && e["feedback"] == feedback;
+        let found: Vec<_> = kept.iter().filter(same).collect();
+        assert_eq!(found.len(), 1, "{url} {kept:?}");
+        found[0].clone()
     };
     let changed = by("http://a.example/\u{0}ü", 1);
     assert_eq!((&changed["label"], &changed["origin"]), (&json!(0), &json!("/v1/feedback")));
