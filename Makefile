@@ -1,11 +1,11 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust link wheel binary python weights figures fuzz deny
+.PHONY: test quick setup lint rust service link wheel binary python weights figures fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
 
-test: quick link weights fuzz deny
+test: quick service link weights fuzz deny
 
 quick: setup lint rust wheel python
 
@@ -21,6 +21,12 @@ lint:
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
 	cargo test --workspace --exclude phishcnn-python
+
+# The service with real databases, a full disk and a real browser: what is missing is installed.
+service:
+	server/tests/setup.sh
+	SERVICE_TESTS=1 cargo test -p phishcnn-server --test serve --test feedback
+	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
 
 # The core cannot panic or allocate: proved on the linked object.
 link:

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::{Counts, Entry, Place, Store, StoreError};
@@ -18,10 +19,14 @@ const QUEUE: usize = 1024;
 /// Most entries in one commit.
 const BATCH: usize = 256;
 
+/// How long a client waits for the commit. An entry that is stored later was not acknowledged, and
+/// storing it again changes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often a store that is down is tried again and counts are brought up to date.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// The store is down, the queue is full, or nothing is kept here. Nothing was acknowledged.
+/// The store is down or hangs, the queue is full, or nothing is kept here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unavailable;
 
@@ -67,7 +72,14 @@ impl Writer {
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable);
         }
-        answer.await.unwrap_or(Err(Unavailable))
+        // A database that hangs holds up the thread, but not those who wait for it.
+        match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Unavailable)),
+            Err(_) => {
+                self.state.up.store(false, Ordering::Relaxed);
+                Err(Unavailable)
+            }
+        }
     }
 
     /// Whether feedback is kept at all.

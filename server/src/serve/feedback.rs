@@ -87,7 +87,7 @@ impl App {
         };
         if self.feedback.store(entry.clone()).await.is_err() {
             let why = match self.feedback.keeps() {
-                true => "nothing was stored; try again",
+                true => "not known to be stored; try again",
                 false => "this service keeps no feedback",
             };
             return Err(Problem::detailed(Error::FeedbackUnavailable, why));

@@ -66,6 +66,8 @@ pub(crate) struct Service {
     stderr: BufReader<ChildStderr>,
     /// `127.0.0.1:PORT`
     pub(crate) address: String,
+    /// That of the admin listener, where there is one.
+    pub(crate) admin: String,
 }
 
 impl Service {
@@ -78,13 +80,23 @@ impl Service {
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        let Some((_, address)) = line.trim_end().rsplit_once("http://") else {
-            panic!("the service did not start: {line}");
+        let mut log = String::new();
+        // The public address comes last; before it may be that of an admin listener.
+        let address = loop {
+            if stderr.read_line(&mut log).unwrap() == 0 {
+                panic!("the service did not start: {log}");
+            }
+            let line = log.lines().last().unwrap_or_default();
+            if let Some((_, address)) =
+                line.rsplit_once(" on http").filter(|_| line.contains(" serves "))
+            {
+                let address = address.trim_start_matches('s').trim_start_matches("://");
+                break address.trim_end_matches(['"', '}']).to_owned();
+            }
         };
-        let address = address.to_owned();
-        Self { child, stderr, address }
+        let admin = log.lines().find(|line| line.contains("metrics, probes and models on"));
+        let admin = admin.and_then(|line| line.rsplit_once("http://")).map(|(_, a)| a.to_owned());
+        Self { child, stderr, address, admin: admin.unwrap_or_default() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -110,4 +122,14 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether everything that the tests can use was installed (`make service`): then what is missing
+/// is a failure, and otherwise the test is passed over.
+pub(crate) fn available(what: &str, there: bool) -> bool {
+    assert!(there || std::env::var_os("SERVICE_TESTS").is_none(), "{what} is missing");
+    if !there {
+        eprintln!("passed over: {what} is missing");
+    }
+    there
 }

@@ -22,9 +22,9 @@ const PARTS = {
 const VERDICTS = { phishing: "⚠ Phishing", suspicious: "? Suspicious", benign: "✓ Benign" };
 
 const ADVICE = {
-  phishing: "Do not open it, and enter nothing there. If it came in a message, report or delete the message; reach the sender by an address or a number that you already know.",
-  suspicious: "Enter no password and no payment details there until you have checked by another way: an address that you know, or a call to the sender.",
-  benign: "Nothing in the address speaks clearly for phishing. That is no promise: look at the site's name before you enter a password.",
+  phishing: "Do not open it, and enter nothing there. If it came in a message, report or delete the message; reach the organisation by an address or a number that you already know.",
+  suspicious: "Enter no password and no payment details there until you have checked by another way: an address that you know, or a call to the organisation.",
+  benign: "Nothing in the address speaks clearly for phishing. That is no promise: look at the site’s name before you enter a password.",
 };
 
 const byId = (id) => document.getElementById(id);
