@@ -191,7 +191,8 @@ mod tests {
     fn all_lists_every_number_once_in_order() {
         let source = include_str!("error.rs").split("impl Error").next().unwrap_or_default();
         let numbers = source.lines().filter_map(|line| line.trim().split_once(" = "));
-        let numbers = numbers.filter_map(|(_, number)| number.strip_suffix(',')?.parse::<u16>().ok());
+        let numbers =
+            numbers.filter_map(|(_, number)| number.strip_suffix(',')?.parse::<u16>().ok());
         assert!(numbers.eq(Error::ALL.map(Error::code)));
     }
 }
