@@ -75,7 +75,7 @@ enum {
   PHISHCNN_METADATA_MISSING = 108, /* metadata missing */
   PHISHCNN_FILE_UNREADABLE = 109, /* model file cannot be opened or mapped */
   PHISHCNN_EMPTY_URL = 201, /* empty URL */
-  PHISHCNN_URL_TOO_LONG = 202, /* URL longer than 65536 bytes */
+  PHISHCNN_URL_TOO_LONG = 202, /* URL too long */
   PHISHCNN_NOT_A_STRING = 203, /* not a string */
   PHISHCNN_SCRATCH_TOO_SMALL = 301, /* scratch memory too small */
   PHISHCNN_OUTPUT_TOO_SMALL = 302, /* output array too small */
