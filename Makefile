@@ -1,11 +1,11 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service link wheel binary python weights figures fuzz deny
+.PHONY: test quick setup lint rust service link wheel binary python ffi weights figures fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
 
-test: quick service link weights fuzz deny
+test: quick service link ffi weights fuzz deny
 
 quick: setup lint rust wheel python
 
@@ -15,8 +15,8 @@ setup:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	$(PYTHON) -m ruff check python weights tools
-	$(PYTHON) -m ruff format --check python weights tools
+	$(PYTHON) -m ruff check ffi python weights tools
+	$(PYTHON) -m ruff format --check ffi python weights tools
 
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
@@ -41,6 +41,10 @@ wheel:
 python: wheel
 	$(PYTHON) -m pytest -q python/tests
 	$(PYTHON) -m pytest -q --doctest-modules --pyargs phishcnn
+
+# The C library as installed: every compiler and checker, bare metal, and the integrations.
+ffi: setup
+	$(MAKE) -C ffi check
 
 binary:
 	cargo build --release

@@ -19,10 +19,12 @@ pub enum Error {
     Shape = 105,
     /// A weight is NaN or infinite.
     NonFinite = 106,
-    /// The scratch memory is not aligned to 16 bytes.
+    /// The scratch memory is not aligned to 16 bytes; in C, also other memory misaligned.
     Misaligned = 107,
     /// A required metadata key is absent.
     MetadataMissing = 108,
+    /// The model file cannot be opened or mapped (C).
+    FileUnreadable = 109,
     /// The URL is empty after trimming ASCII white space.
     EmptyUrl = 201,
     /// The URL is longer than 65,536 bytes, or than a service allows.
@@ -33,6 +35,10 @@ pub enum Error {
     ScratchTooSmall = 301,
     /// The output array is too short.
     OutputTooSmall = 302,
+    /// A pointer that must not be NULL is (C).
+    NullPointer = 303,
+    /// The model's memory holds no loaded model (C).
+    NotLoaded = 304,
     /// A setting of this name does not exist.
     UnknownSetting = 401,
     /// A setting has a value that it cannot take.
@@ -66,6 +72,37 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every error, by number.
+    pub const ALL: [Self; 27] = [
+        Self::NotSafetensors,
+        Self::Header,
+        Self::TensorLayout,
+        Self::Unsupported,
+        Self::Shape,
+        Self::NonFinite,
+        Self::Misaligned,
+        Self::MetadataMissing,
+        Self::FileUnreadable,
+        Self::EmptyUrl,
+        Self::UrlTooLong,
+        Self::NotAString,
+        Self::ScratchTooSmall,
+        Self::OutputTooSmall,
+        Self::NullPointer,
+        Self::NotLoaded,
+        Self::UnknownSetting,
+        Self::BadValue,
+        Self::AddressInUse,
+        Self::Overloaded,
+        Self::FeedbackUnavailable,
+        Self::MalformedRequest,
+        Self::BodyTooLarge,
+        Self::NoSuchRoute,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::Internal,
+    ];
+
     /// The public error number.
     #[must_use]
     pub const fn code(self) -> u16 {
@@ -82,13 +119,16 @@ impl Error {
             Self::Unsupported => "unsupported format, input, layer or data type",
             Self::Shape => "wrong shape",
             Self::NonFinite => "weight is NaN or infinite",
-            Self::Misaligned => "scratch memory not aligned to 16 bytes",
+            Self::Misaligned => "memory not aligned (scratch: to 16 bytes)",
             Self::MetadataMissing => "metadata missing",
+            Self::FileUnreadable => "model file cannot be opened or mapped",
             Self::EmptyUrl => "empty URL",
             Self::UrlTooLong => "URL too long",
             Self::NotAString => "not a string",
             Self::ScratchTooSmall => "scratch memory too small",
             Self::OutputTooSmall => "output array too small",
+            Self::NullPointer => "NULL pointer",
+            Self::NotLoaded => "no model is loaded in this memory",
             Self::UnknownSetting => "unknown setting",
             Self::BadValue => "bad value",
             Self::AddressInUse => "address in use",
@@ -142,3 +182,17 @@ impl fmt::Display for LoadError<'_> {
 }
 
 impl core::error::Error for LoadError<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn all_lists_every_number_once_in_order() {
+        let source = include_str!("error.rs").split("impl Error").next().unwrap_or_default();
+        let numbers = source.lines().filter_map(|line| line.trim().split_once(" = "));
+        let numbers =
+            numbers.filter_map(|(_, number)| number.strip_suffix(',')?.parse::<u16>().ok());
+        assert!(numbers.eq(Error::ALL.map(Error::code)));
+    }
+}

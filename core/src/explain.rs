@@ -8,8 +8,9 @@ use crate::{Error, Model, Score};
 use core::ops::Range;
 
 /// A piece of a URL: user-info, a host label, a port, a path segment, a query parameter, a
-/// fragment. Its opening delimiter belongs to it.
+/// fragment. Its opening delimiter belongs to it. (Laid out as C sees it.)
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Segment {
     /// Offset of the first byte in the URL as given.
     pub start: usize,

@@ -1,0 +1,78 @@
+/* PhishCNN on a microcontroller: no heap, no operating system, everything in static memory. Prints
+ * each URL's score, then how much stack the library used.
+ *
+ * Built by the Makefile beside this file; runs on an Arm Cortex-M4F, here QEMU's mps2-an386, where
+ * semihosting carries the output. A product would leave printf out.
+ */
+#include <phishcnn.h>
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+static phishcnn_model model;
+static PHISHCNN_ALIGNED unsigned char scratch[PHISHCNN_EMBEDDED_SCRATCH_SIZE];
+static phishcnn_segment segments[32];
+
+static const char *const urls[] = {
+  "https://en.wikipedia.org/wiki/Phishing",
+  "http://paypal.com.secure-login.account-verify.ru/webscr?cmd=_login",
+  "",
+};
+
+/* What is free lies between newlib's heap, which printf uses, and the stack pointer. */
+void *sbrk(ptrdiff_t increment);
+enum { PAINT = 0x5aa55aa5, SLACK = 64 };
+
+static volatile uint32_t *bottom(void) { return (uint32_t *)(((uintptr_t)sbrk(0) + 3) & ~(uintptr_t)3); }
+
+static __attribute__((noinline)) void paint(void) {
+  volatile uint32_t *word, *here = (uint32_t *)__builtin_frame_address(0);
+
+  for (word = bottom(); word < here - SLACK / 4; word++) *word = PAINT;
+}
+
+static __attribute__((noinline)) size_t used(void) {
+  const volatile uint32_t *word = bottom();
+  const char *here = (const char *)__builtin_frame_address(0);
+
+  while (*word == PAINT) word++;
+  return (size_t)(here - (const char *)word);
+}
+
+int main(void) {
+  size_t i, count, load_stack, score_stack = 0, explain_stack;
+  phishcnn_result result;
+  phishcnn_status status;
+
+  paint();
+  status = phishcnn_model_load_embedded(&model);
+  load_stack = used();
+  if (status != PHISHCNN_OK) return 1;
+
+  for (i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+    uint32_t bits;
+
+    paint();
+    status = phishcnn_score(&model, urls[i], strlen(urls[i]), scratch, sizeof scratch, &result);
+    if (used() > score_stack) score_stack = used();
+    memcpy(&bits, &result.logit, sizeof bits);
+    if (status == PHISHCNN_OK) {
+      printf("%s %08lx %s\n", phishcnn_verdict_text(result.verdict), (unsigned long)bits, urls[i]);
+    } else {
+      printf("error %d %s\n", (int)status, phishcnn_status_text(status));
+    }
+  }
+
+  paint();
+  status = phishcnn_explain(&model, urls[1], strlen(urls[1]), scratch, sizeof scratch, segments,
+                            sizeof segments / sizeof segments[0], &count, &result);
+  explain_stack = used();
+  if (status != PHISHCNN_OK) return 1;
+  printf("segments %u\n", (unsigned)count);
+  printf("stack load %u score %u explain %u\n", (unsigned)load_stack, (unsigned)score_stack,
+         (unsigned)explain_stack);
+  printf("model %u bytes\n", (unsigned)sizeof model);
+  return 0;
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what the tests of the C library need, on Debian. Safe to run again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev cmake pkg-config valgrind curl
+  # The integrations' real programs.
+  squid rspamd
+  # Bare metal: C compiler and library, and Rust with its core library's sources.
+  gcc-arm-none-eabi libnewlib-arm-none-eabi rustc-web cargo-web rust-web-src rust-web-llvm lld-22)
+
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  "${as_root[@]}" apt-get update -qq
+  # RUNLEVEL keeps squid and rspamd from being started as services.
+  "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
+    install -y -qq --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+fi
+
+# Debian's qemu-system-arm would remove a newer qemu-utils: unpacked into a folder, it does not.
+qemu=target/qemu
+if ! command -v qemu-system-arm >/dev/null && [ ! -x "$qemu/usr/bin/qemu-system-arm" ]; then
+  rm -rf "$qemu"
+  mkdir -p "$qemu/packages"
+  mapfile -t wanted < <(apt-get install -s --no-install-recommends qemu-system-arm | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+  (
+    cd "$qemu/packages"
+    # Root's sandboxed download user may not write here; that is only a notice.
+    apt-get download -qq "${wanted[@]}" 2>/dev/null
+    for package in *.deb; do dpkg -x "$package" ..; done
+  )
+  rm -rf "$qemu/packages"
+fi
