@@ -73,7 +73,7 @@ pub enum Error {
 
 impl Error {
     /// Every error, by number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::NotSafetensors,
         Self::Header,
         Self::TensorLayout,
@@ -100,6 +100,10 @@ impl Error {
         Self::NoSuchRoute,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::UnknownEncoding,
+        Self::Unauthorised,
+        Self::TooManyUrls,
+        Self::NoSuchModel,
         Self::Internal,
     ];
 
