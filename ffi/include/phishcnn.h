@@ -91,6 +91,10 @@ enum {
   PHISHCNN_NO_SUCH_ROUTE = 505, /* no such route */
   PHISHCNN_METHOD_NOT_ALLOWED = 506, /* method not allowed on this route */
   PHISHCNN_REQUEST_TIMEOUT = 507, /* request took too long */
+  PHISHCNN_UNKNOWN_ENCODING = 508, /* unknown content encoding */
+  PHISHCNN_UNAUTHORISED = 509, /* API key missing or wrong */
+  PHISHCNN_TOO_MANY_URLS = 510, /* too many URLs in one request */
+  PHISHCNN_NO_SUCH_MODEL = 511, /* no such model */
   PHISHCNN_INTERNAL = 901, /* internal error */
 };
 
