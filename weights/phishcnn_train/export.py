@@ -56,6 +56,7 @@ def number(value: float) -> str:
 def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -> str:
     """Writes the best epoch with its calibration and thresholds, and NAME.history.json beside it; returns
     the SHA-256 of the model file."""
+    from . import witness
     from .tokens import Tokens
     from .train import load_weights
 
@@ -77,6 +78,9 @@ def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -
         "phishcnn.data_sha256": Tokens.load(work / "train.npz").digest(),
         "phishcnn.metrics": " ".join(f"valid.{k}={v:.4f}" for k, v in sorted(best.items())),
     }
+    if params.fixed_length is None:  # `keras-char` knows no parts of a URL
+        metadata["phishcnn.golden"] = witness.golden(params, tensors)
+        metadata["phishcnn.reference"] = witness.reference(params, tensors, Tokens.load(work / "valid.npz"))
     output.parent.mkdir(parents=True, exist_ok=True)
     blob = encode(tensors, metadata)
     output.write_bytes(blob)

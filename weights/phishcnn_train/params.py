@@ -13,7 +13,7 @@ class ParamsError(Exception):
 
 TABLES = {
     "train": {"epochs", "batch", "peak_lr", "weight_decay", "warmup", "ema", "seed", "row_limit", "buckets", "dropout"},
-    "augment": {"cut_query", "cut_path", "lower_case", "mask", "sign_in"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "sign_in", "well_known"},
     "weights": {"hard_negative", "weak", "weak_smoothing"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }

@@ -76,25 +76,25 @@ def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, l
     """Writes train.tsv.gz, valid.tsv.gz, valid_domains.tsv.gz and prepare.json (counts and digests).
 
     valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, because
-    thresholds must hold for what is really seen; training rows on a held-out domain are left out.
+    thresholds must hold for what is really seen; phishing on a held-out domain is left out of training.
+    Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
     """
     rows = with_groups(clean(read_rows(*train), log))
-    out = held_out(rows)
+    out = held_out(rows) & (rows.labels == 1)
     kept = rows.take(~out)
     sets = {
         "train": pool([kept, sign_in.made(kept, seed)]),
         "valid": with_groups(read_rows(*valid)),
-        "valid_domains": rows.take(out & (rows.labels == 1)),
+        "valid_domains": rows.take(out),
     }
     output.mkdir(parents=True, exist_ok=True)
     report: dict = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}
     for name, part in sets.items():
         write_rows(output / f"{name}.tsv.gz", part)
-        made = part.tagged(sign_in.TAG)
         report[name] = {
             "phishing": int((part.labels == 1).sum()),
             "legitimate": int((part.labels == 0).sum()),
-            "made_sign_in": int(made.sum()),
+            **{tag: int(part.tagged(tag).sum()) for tag in sorted(sign_in.TAGS)},
             "domains": len(set(part.groups)),
         }
         log(f"{name}: {report[name]}")

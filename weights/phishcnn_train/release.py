@@ -12,11 +12,13 @@ import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from .metrics import difference, share
 
+VERDICTS = ("benign", "suspicious", "phishing")  # by their number
 PLAN = Path(__file__).resolve().parents[1] / "evaluation.toml"
 
 
@@ -121,13 +123,28 @@ def own_faults(metrics: dict, plan: dict) -> list[str]:
     return out
 
 
-def check(metrics: dict, current: dict | None, plan: dict) -> list[Judgement]:
-    """The judgements of a candidate that may be published.
+def short_list(candidate: Path, plan: dict) -> list[str]:
+    """The URLs of the plan's short list that the candidate judges wrongly: a few pages whose verdict is
+    never a matter of intervals. The verdict is the engine's."""
+    import phishcnn
+
+    model = phishcnn.Model.load(str(candidate))
+    out = []
+    for verdict, urls in plan["gate"]["verdicts"].items():
+        scores = model.score_batch(urls)
+        for url, logit, number in zip(urls, scores.logit, scores.verdict, strict=True):
+            if VERDICTS[number] != verdict:
+                out.append(f"{url}: {VERDICTS[number]} (logit {logit:.2f}); it must be {verdict}")
+    return out
+
+
+def check(metrics: dict, current: dict | None, plan: dict, faults: Iterable[str] = ()) -> list[Judgement]:
+    """The judgements of a candidate that may be published; `faults` are what was found elsewhere.
 
     Raises:
         Refused: with all reasons.
     """
-    reasons = own_faults(metrics, plan)
+    reasons = [*faults, *own_faults(metrics, plan)]
     judged: list[Judgement] = []
     if current is not None:
         if metrics["sha256"] == current["sha256"]:
@@ -227,7 +244,7 @@ def release(
     else:
         current = json.loads(current_file.read_text()) if current_file.exists() else None
     try:
-        judged = check(metrics, current, plan)
+        judged = check(metrics, current, plan, short_list(candidate, plan))
     except KeyError as missing:
         raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
     told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"

@@ -1,17 +1,27 @@
-"""Made-up sign-in pages: a host decides, not the word `login` behind it.
+"""Made-up pages: a host decides, not the word `login` behind it.
 
 Collections of legitimate URLs have few sign-in pages, phishing imitates them, and a network that saw only
-such rows flags every bank. So bare hosts of both classes are seen again with a sign-in path or sub-domain.
+such rows flags every bank. Two kinds of rows are made from the training rows alone:
+
+- bare hosts of both classes are seen again with a sign-in path or sub-domain (`made_sign_in`);
+- domains that several legitimate collections list independently get pages that people sign in at
+  (`well_known`), and each of these pages is imitated under a phishing host (`imitation`), so that a brand's
+  name counts where it is the registered domain and nowhere else.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from random import Random
+
 import numpy as np
 import phishcnn
 
-from .data import Rows
+from .data import Rows, pool
 
 TAG = "made_sign_in"
+WELL_KNOWN, IMITATION = "well_known", "imitation"
+TAGS = frozenset((TAG, WELL_KNOWN, IMITATION))
 PATHS = (
     "/login /signin /sign-in /sign_in /log-in /logon /auth /auth/login /account /account/login /accounts/login"
     " /users/sign_in /user/login /login.php /login.aspx /login.html /signin.html /index.php/login /member/login"
@@ -25,14 +35,58 @@ HOSTS = (
     " members banking ebanking onlinebanking identity"
 ).split()
 
+# Pages of well-known domains are put together from these: [/locale][/section…]/page[?parameter…].
+LOCALES = "en de fr es it jp us uk en-us en-gb de-de fr-fr pt-br ja zh-cn nl pl".split()
+SECTIONS = (
+    "auth account accounts user users member members customer personal private retail business web portal secure"
+    " security identity sso session oauth2 v1 v2 v3 app apps bank banking online ebanking netbank wallet my home"
+    " public shop common content central global profile settings help support cgi-bin"
+).split()
+PAGES = (
+    "login signin sign-in sign_in logon log-in Login LOGIN SignIn Logon login.do login.jsp login.aspx login.html"
+    " login.htm login.php index.jsp index.html index.php signin.html authenticate authentication authorize identifier"
+    " password connexion anmelden acceder entrar account my-account myaccount summary overview dashboard profile"
+    " settings security verify checkout payment billing transfer invoices orders register signup help contact"
+).split()
+PARAMETERS = (
+    "continue={site} next=/ redirect={site} returnUrl={site} return_to={site} service=mail service=account hl=en"
+    " lang=en locale=de_DE cmd=_login client_id=web response_type=code flow=signin source=home ref=nav from=header"
+    " goto=/home step=1 tab=0 id=1"
+).split()
+MOST = 24  # pages of a domain, at most: two for each collection that lists it
 
-def made(rows: Rows, seed: int) -> Rows:
-    """One made-up sign-in page for each bare host of `rows`, same label, with the tag `made_sign_in`."""
-    rng = np.random.default_rng([seed, 3])
+
+def page(rng: Random, site: str) -> str:
+    """A path as the sign-in and account pages of large sites have it; now and then none (the home page)."""
+    if rng.random() < 0.12:
+        return ""
+    steps = [rng.choice(LOCALES)] if rng.random() < 0.2 else []
+    steps += rng.choices(SECTIONS, k=rng.choices((0, 1, 2, 3), (40, 35, 17, 8))[0])
+    steps += [rng.choice(PAGES)]
+    query = rng.choices(PARAMETERS, k=rng.choices((0, 1, 2), (65, 22, 13))[0])
+    path = "/" + "/".join(steps) + ("/" if rng.random() < 0.15 else "")
+    return path + ("?" + "&".join(query).format(site=f"https://{site}/") if query else "")
+
+
+def bare_host(url: bytes) -> bytes | None:
+    """The canonical host where the URL is nothing but a host name."""
+    host = phishcnn.canonicalize(url)
+    return host if host and not any(c in host for c in b"/?#@:[%\\") else None
+
+
+def copies(rows: Rows, picked: list[int], urls: list[bytes], tag: str) -> Rows:
+    """The picked rows with other URLs and this tag alone."""
+    made = rows.take(np.array(picked, np.int64))
+    made.urls, made.tags = urls, [frozenset({tag})] * len(urls)
+    return made
+
+
+def sign_in_pages(rows: Rows, rng: Random) -> Rows:
+    """One sign-in page for each bare host of `rows`, same label, with the tag `made_sign_in`."""
     picked, urls = [], []
     for i, url in enumerate(rows.urls):
-        host = phishcnn.canonicalize(url)
-        if not host or any(c in host for c in b"/?#@:[%\\"):
+        host = bare_host(url)
+        if host is None:
             continue
         path, sub, kind = rng.choice(PATHS), rng.choice(HOSTS), rng.random()
         picked.append(i)
@@ -40,6 +94,52 @@ def made(rows: Rows, seed: int) -> Rows:
             urls.append(b"http://" + host + path.encode())
         else:
             urls.append(f"http://{sub}.".encode() + host + (path.encode() if kind < 0.8 else b""))
-    made = rows.take(np.array(picked, np.int64))
-    made.urls, made.tags = urls, [frozenset({TAG})] * len(urls)
-    return made
+    return copies(rows, picked, urls, TAG)
+
+
+def well_known(rows: Rows) -> dict[str, tuple[int, list[int]]]:
+    """Registered domain → (collections, rows) of the legitimate domains that at least two collections list,
+    without those that host more phishing than honest rows."""
+    members, phishing = defaultdict(list), defaultdict(int)
+    for i, (label, group) in enumerate(zip(rows.labels.tolist(), rows.groups, strict=True)):
+        if label:
+            phishing[group] += 1
+        elif group:
+            members[group].append(i)
+    lists = {g: len({rows.sources[i] for i in found} - {""}) for g, found in members.items()}
+    return {g: (lists[g], found) for g, found in sorted(members.items()) if lists[g] > 1 and phishing[g] <= len(found)}
+
+
+def host_of(url: bytes) -> bytes:
+    """The host of a canonical URL, without user-info and port."""
+    for delimiter in (b"/", b"?", b"#"):
+        url = url.partition(delimiter)[0]
+    return url.rpartition(b"@")[2].partition(b":")[0]
+
+
+def well_known_pages(rows: Rows, rng: Random) -> Rows:
+    """Up to `MOST` pages of each well-known domain, and one imitation of each under a phishing host."""
+    bare = [i for i in np.flatnonzero(rows.labels == 1).tolist() if bare_host(rows.urls[i]) is not None]
+    picked, urls, hosts, copied = [], [], [], []
+    for group, (lists, found) in well_known(rows).items():
+        for _ in range(min(MOST, 2 * lists)):
+            i, kind = rng.choice(found), rng.random()
+            host = group if kind < 0.4 else f"{rng.choice(HOSTS)}.{group}"
+            if kind < 0.75 and (seen := host_of(phishcnn.canonicalize(rows.urls[i]))).isascii():
+                host = seen.decode()
+            path = page(rng, group)
+            picked.append(i)
+            urls.append(f"https://{host}{path}".encode())
+            if bare:
+                k = rng.choice(bare)
+                evil = bare_host(rows.urls[k])
+                name = group.partition(".")[0]
+                forms = (f"{host}.%s{path}", f"{name}.%s{path}", f"{name}-%s{path}", f"%s/{group}{path}")
+                hosts.append(k)
+                copied.append(b"http://" + rng.choice(forms).encode().replace(b"%s", evil, 1))
+    return pool([copies(rows, picked, urls, WELL_KNOWN), copies(rows, hosts, copied, IMITATION)])
+
+
+def made(rows: Rows, seed: int) -> Rows:
+    """All made-up rows; a function of the rows and the seed."""
+    return pool([sign_in_pages(rows, Random(seed)), well_known_pages(rows, Random(seed + 1))])

@@ -15,7 +15,8 @@ from .tokens import Tokens
 
 
 def taught(tokens: Tokens, params: Params) -> Tokens:
-    """The rows with the label (1 - share)·label + share·sigmoid(teacher's logit), the parameters' `[teach]`.
+    """The rows with the label (1 - share)·label + share·sigmoid(teacher's logit), the parameters' `[teach]`;
+    certain labels stay.
 
     Raises ParamsError when the teacher reads other tokens than the model.
     """
@@ -28,5 +29,5 @@ def taught(tokens: Tokens, params: Params) -> Tokens:
     layers = network.parse(metadata["phishcnn.layers"])
     logits = train.logits(layers, metadata["phishcnn.output"], tensors, tokens, params.train["buckets"])
     opinion = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -80, 80)))
-    share = params.teach["share"]
+    share = np.where(tokens.certain, 0, params.teach["share"])
     return replace(tokens, labels=((1 - share) * tokens.labels + share * opinion).astype(np.float32))

@@ -28,6 +28,7 @@ class Tokens:
     labels: np.ndarray  # float32 [rows], soft: in [0, 1]
     weights: np.ndarray  # float32 [rows], in the loss
     chances: np.ndarray  # float32 [rows], of being seen in an epoch
+    certain: np.ndarray  # bool [rows], the label stands whatever a teacher thinks
     path_start: np.ndarray  # int32 [rows], tokens in front of the path
     query_start: np.ndarray  # int32 [rows], tokens in front of query and fragment
 
@@ -35,7 +36,7 @@ class Tokens:
     def unlabelled(tokens: phishcnn.Tokens) -> Tokens:
         """The wheel's tokens, for scoring alone."""
         nothing = np.zeros(0, np.float32)
-        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 5)
+        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 6)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,8 +65,10 @@ class Tokens:
             return Tokens(**{name: arrays[name] for name in arrays.files})
 
 
-def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """(soft labels, loss weights), float32 [n] each: rare hard negatives count more, uncertain rows less."""
+def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(soft labels, loss weights), float32 [n] each: rare hard negatives count more, uncertain rows less; and
+    bool [n]: labels that are certain, those of hard negatives and of made-up pages. A teacher that takes a
+    bank's sign-in page for phishing must not hand its mistake on."""
     hard = (rows.tagged("login") | rows.tagged("bank_pay")) & (rows.labels == 0)
     weak = rows.tagged("weak")
     labels = rows.labels.astype(np.float32)
@@ -73,7 +76,8 @@ def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray]:
     weights = np.ones(len(rows), np.float32)
     weights[hard] *= params.weights["hard_negative"]
     weights[weak] *= params.weights["weak"]
-    return labels, weights
+    made = np.fromiter((not sign_in.TAGS.isdisjoint(t) for t in rows.tags), bool, len(rows))
+    return labels, weights, (hard | made) & ~weak
 
 
 def month_number(month: str) -> int | None:
@@ -105,7 +109,8 @@ def sampling(rows: Rows, params: Params) -> np.ndarray:
         else max(params.weights["oldest"], 0.5 ** (max(0, newest - number) / params.weights["half_life"]))
         for m, number in months.items()
     }
-    chances[rows.tagged(sign_in.TAG)] *= params.augment["sign_in"]
+    for tag, key in ((sign_in.TAG, "sign_in"), (sign_in.WELL_KNOWN, "well_known"), (sign_in.IMITATION, "well_known")):
+        chances[rows.tagged(tag)] *= params.augment[key]
     age = np.fromiter((fresh[m] for m in rows.months), float, len(rows))
     return np.where(rows.labels == 1, chances * age, chances).astype(np.float32)
 
@@ -126,12 +131,20 @@ def tokens_of(rows: Rows, params: Params, chars: np.ndarray | None = None) -> To
     offsets = np.asarray(tokens.offsets)
     parts = np.asarray(tokens.parts)
     lengths = np.diff(offsets)
-    labels, weights = weigh(rows, params)
+    labels, weights, certain = weigh(rows, params)
 
     def before(part: int) -> np.ndarray:
         later = np.concatenate([[0], np.cumsum(parts >= part)])
         return (lengths - (later[offsets[1:]] - later[offsets[:-1]])).astype(np.int32)
 
     return Tokens(
-        np.asarray(tokens.ids), parts, offsets, labels, weights, sampling(rows, params), before(PATH), before(QUERY)
+        np.asarray(tokens.ids),
+        parts,
+        offsets,
+        labels,
+        weights,
+        sampling(rows, params),
+        certain,
+        before(PATH),
+        before(QUERY),
     )

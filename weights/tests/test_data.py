@@ -4,10 +4,13 @@ import gzip
 import numpy as np
 import phishcnn
 import pytest
+from conftest import WEIGHTS
 from phishcnn_train import sign_in
 from phishcnn_train.data import DataError, read_rows, select
 from phishcnn_train.groups import group_of, split
+from phishcnn_train.params import Params
 from phishcnn_train.prepare import clean, held_out, prepare
+from phishcnn_train.teach import taught
 from phishcnn_train.tokens import sampling, tokens_of
 
 
@@ -145,6 +148,29 @@ def test_made_sign_in_pages_keep_host_and_label(tmp_path):
     assert all(tags == {sign_in.TAG} for tags in made.tags)
 
 
+def test_well_known_pages_are_on_the_domain_and_imitations_are_not(tmp_path):
+    lines = [f"0\thttps://www.bank.com/{i}\tlist{i}\t\tbank.com" for i in range(3)]
+    lines += ["0\thttps://shop.org/\tlist0\t\tshop.org", "0\thttps://shop.org/b\tlist0\t\tshop.org"]  # one list
+    lines += [f"0\thost.com/{i}\tlist{i}\t\thost.com" for i in range(2)]
+    lines += [f"1\thost.com/x{i}\tfeed\t\thost.com" for i in range(3)]  # more phishing than honest pages
+    lines += ["1\tevil.xyz\tfeed\t\tevil.xyz"]
+    made = sign_in.made(rows_of(tmp_path, lines), seed=1)
+    known, copies = made.take(made.tagged(sign_in.WELL_KNOWN)), made.take(made.tagged(sign_in.IMITATION))
+    assert len(known) == len(copies) == 6  # two for each list
+    assert {group_of(url) for url in known.urls} == {"bank.com"} and set(known.labels) == {0}
+    assert all(b"bank" in url and group_of(url) != "bank.com" for url in copies.urls) and set(copies.labels) == {1}
+
+
+def test_a_teacher_does_not_bend_certain_labels(tmp_path):
+    params = Params.load(WEIGHTS / "compact.toml")
+    lines = ["0\ta.org/login\ts\t\ta.org\tlogin", "0\tb.org/x\ts\t\tb.org\t", "1\tc.xyz/y\ts\t\tc.xyz\tmade_sign_in"]
+    lines += ["0\td.org/login\ts\t\td.org\tlogin,weak"]
+    tokens = tokens_of(rows_of(tmp_path, lines), params)
+    assert tokens.certain.tolist() == [True, False, True, False]
+    before, after = tokens.labels, taught(tokens, params).labels
+    assert (before == after).tolist() == tokens.certain.tolist()
+
+
 def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
     lines = [f"{i % 2}\thttp://{'good' if i % 2 == 0 else 'bad'}{i}.org/x{i}" for i in range(600)]
     rows_of(tmp_path, lines)
@@ -154,5 +180,6 @@ def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
         digests.append([(tmp_path / folder / f"{n}.tsv.gz").read_bytes() for n in ("train", "valid", "valid_domains")])
     assert digests[0] == digests[1]
     train, unseen = (read_rows(tmp_path / "a" / f"{n}.tsv.gz") for n in ("train", "valid_domains"))
-    assert len(unseen) and set(unseen.labels) == {1} and held_out(unseen).all() and not held_out(train).any()
+    assert len(unseen) and set(unseen.labels) == {1} and held_out(unseen).all()
+    assert set(train.labels[held_out(train)]) == {0}  # honest rows of such domains stay
     assert not set(train.groups) & set(unseen.groups)

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import re
 import shutil
 import tomllib
 
@@ -106,6 +107,17 @@ def test_faults_of_its_own_are_refused(candidate, current, change, problem):
     change(candidate)
     with pytest.raises(release.Refused, match=problem):
         release.check(candidate, current, PLAN)
+
+
+def test_one_wrong_verdict_of_the_short_list_refuses(candidate, current):
+    plan = {"gate": {"verdicts": {"benign": ["https://en.wikipedia.org/wiki/Phishing"], "phishing": []}}}
+    model = MODELS / f"{NAME}.safetensors"
+    assert release.short_list(model, plan) == []
+    plan["gate"]["verdicts"]["phishing"] = ["https://en.wikipedia.org/wiki/Phishing"]
+    (fault,) = release.short_list(model, plan)
+    assert re.fullmatch(r"https://en.wikipedia.org/wiki/Phishing: benign \(logit -\d.*\); it must be phishing", fault)
+    with pytest.raises(release.Refused, match="it must be phishing"):
+        release.check(candidate, current, PLAN, [fault])
 
 
 def test_the_current_model_is_not_released_again(current):

@@ -71,7 +71,9 @@ def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, tmp_path)
     teacher = dataclasses.replace(tiny, teach={"model": str(trained[0] / "m.safetensors"), "share": 0.5})
     labels = teach.taught(arrays[1], teacher).labels
     scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), arrays[1], [256])
-    np.testing.assert_allclose(labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)), atol=1e-5)
+    bent = np.where(arrays[1].certain, arrays[1].labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)))
+    np.testing.assert_allclose(labels, bent, atol=1e-5)
+    assert 0 < arrays[1].certain.mean() < 0.5
     with pytest.raises(ParamsError, match="the teacher is not there"):
         teach.taught(arrays[1], dataclasses.replace(tiny, teach={"model": str(tmp_path / "none"), "share": 0.5}))
 
@@ -169,3 +171,21 @@ def test_errors_are_sentences_not_traces(tmp_path):
     ]
     done = subprocess.run(run, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)))
     assert done.returncode == 1 and "no.toml" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_file_witnesses_its_answers_and_its_urls(trained, arrays):
+    """`phishcnn.golden` holds to the engine; `phishcnn.reference` to a count over canonical forms."""
+    work, _ = trained
+    metadata = export.read(work / "m.safetensors")[1]
+    words = metadata["phishcnn.golden"].split(" ")
+    scores = phishcnn.Model.load(str(work / "m.safetensors")).score_batch(words[1::2])
+    assert scores.errors.tolist() == [0] * 6
+    assert np.abs(scores.logit - np.array(words[::2], float)).max() < 1e-3
+    features = dict(text.split(" ", 1) for text in metadata["phishcnn.reference"].split("; "))
+    assert list(features) == ["length", "host", "path", "query", "logit"]
+    for text in features.values():
+        shares = [float(word.split(":")[1]) for word in text.split(" ")]
+        assert abs(sum(shares) - 1) < 0.01 and text.split(" ")[-1].startswith("+:")
+    short = np.mean(arrays[1].lengths <= 24)
+    told = [w.split(":") for w in features["length"].split(" ")]
+    assert sum(float(s) for b, s in told if b != "+" and int(b) <= 24) == pytest.approx(short, abs=1e-3)
