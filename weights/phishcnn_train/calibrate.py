@@ -52,6 +52,8 @@ def calibrate(params: Params, work: Path) -> dict:
     if truth.all() or not truth.any():
         raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)
+    if a <= 0:
+        raise DataError(f"{params.name}: its logits rank the validation rows worse than chance; train it longer")
     result = {
         "a": a,
         "b": b,

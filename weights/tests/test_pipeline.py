@@ -16,8 +16,8 @@ LAYERS = 'layers = "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c
 SMALL = {
     r"layers = .*": LAYERS,
     r"(?s)\[sizes\].*?\n\n": "[sizes]\nembed = 4\nc1 = [3, 8]\nc2 = [3, 8]\nd1 = 8\nd2 = 1\n\n",
-    r"epochs = .*": "epochs = 1",
-    r"batch = .*": "batch = 256",
+    r"epochs = .*": "epochs = 4",
+    r"batch = .*": "batch = 64",
     r"buckets = .*": "buckets = [64, 256]",
 }
 PLAN = '\n[mutations]\nset = "test"\nrows = 50\n'
