@@ -443,6 +443,62 @@ fn the_python_systems_file_is_imported_once() {
     assert_eq!(export(text(&place), "tsv").lines().count(), 3);
 }
 
+/// Requests as the Python system's app and service took them, byte for byte, and their answers.
+#[test]
+fn the_python_systems_clients_are_answered_as_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("f.sqlite");
+    let service = serve(text(&place));
+    let ask = |path: &str, body: &str| {
+        let request = client().post(service.url(path)).header("Content-Type", "application/json");
+        // The app's page sends a Django token.
+        let mut response = request.header("X-CSRFToken", "t0ken").send(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    };
+    let url = "https://a.example/";
+    for (path, body, answer) in [
+        ("/predict", r#"{"data": ["https://a.example/"]}"#, r#"{"prediction":[0]}"#),
+        ("/check/", r#"{"test_url":"https://a.example/"}"#, r#"{"is_phishing":false}"#),
+        (
+            "/feedback/",
+            r#"{"url":"https://a.example/","label":false,"feedback":1}"#,
+            r#"{"message":"Feedback received successfully","feedback_result":1}"#,
+        ),
+        (
+            "/feedback/",
+            r#"{"url":"https://b.example/","label":1,"feedback":0}"#,
+            r#"{"message":"Feedback received successfully","feedback_result":0}"#,
+        ),
+        (
+            "/add",
+            r#"{"url": "https://c.example/", "label": "1", "feedback": "a note"}"#,
+            r#"{"msg":"Thank you for submitting:\nhttps://c.example/ with label 1"}"#,
+        ),
+        (
+            "/add",
+            r#"{"url": "https://d.example/", "label": 0, "feedback": 0}"#,
+            r#"{"msg":"Thank you for submitting:\nhttps://d.example/ with label 0"}"#,
+        ),
+    ] {
+        assert_eq!(ask(path, body), (200, answer.to_owned()), "{path} {body}");
+    }
+    for body in ["", "{", "[]", r#"{"url":"a","label":1}"#, r#"{"label":1,"feedback":1}"#] {
+        let (status, answer) = ask("/feedback/", body);
+        assert!(status == 400 && !answer.starts_with('{'), "{body}: {status} {answer}");
+    }
+    assert_eq!(ask("/predict", "{}").0, 400);
+    let stored = entries(text(&place));
+    let of = |url: &str| stored.iter().find(|row| row["url"] == url).unwrap();
+    assert_eq!(stored.len(), 4);
+    assert_eq!((&of(url)["label"], &of(url)["feedback"]), (&json!(0), &json!(1)));
+    assert_eq!(of("https://b.example/")["feedback"], 0);
+    assert_eq!(of("https://c.example/")["note"], "a note");
+    // The document and its page are where they were.
+    for path in ["/phishing_url_prediction.json", "/apidocs/"] {
+        assert_eq!(client().get(service.url(path)).call().unwrap().status(), 200);
+    }
+}
+
 #[test]
 fn keys_guard_what_stores() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,38 +7,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Service, code, phishcnn, run, run_with, stderr, stdout};
+use common::{
+    Service, assert_problem, client, code, phishcnn, post, post_raw, run, run_with, stderr, stdout,
+};
 use phishcnn_weights::COMPACT_SHA256;
 use serde_json::{Value, json};
-use ureq::Agent;
-
-fn client() -> Agent {
-    Agent::config_builder().http_status_as_error(false).build().into()
-}
-
-struct Answer {
-    status: u16,
-    kind: String,
-    body: Value,
-}
-
-fn post_raw(service: &Service, path: &str, body: &[u8]) -> Answer {
-    let mut response = client().post(service.url(path)).send(body).unwrap();
-    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
-    let body = response.body_mut().read_json().unwrap();
-    Answer { status: response.status().as_u16(), kind, body }
-}
-
-fn post(service: &Service, path: &str, body: &Value) -> Answer {
-    post_raw(service, path, body.to_string().as_bytes())
-}
-
-fn assert_problem(answer: &Answer, status: u16, code: u64) {
-    assert_eq!((answer.status, &answer.body["code"]), (status, &code.into()), "{}", answer.body);
-    assert_eq!(answer.kind, "application/problem+json");
-    assert_eq!(answer.body["status"], status);
-    assert!(answer.body["title"].is_string());
-}
 
 #[test]
 fn one_url_scores_as_on_the_command_line() {

@@ -14,7 +14,6 @@ use phishcnn_core::Error;
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any as AnyOrigin, CorsLayer};
-use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::ToSchema;
 
 use super::connections::Connections;
@@ -58,6 +57,10 @@ impl App {
             connections: Box::leak(Box::new(Connections::new(settings.max_connections))),
             ready: AtomicBool::new(true),
         })))
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stopping(&self) {
@@ -113,14 +116,12 @@ fn surrounded(routes: Router<&'static App>, app: &'static App) -> Router {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AnyOrigin)
         .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
-    let unpack = RequestDecompressionLayer::new().pass_through_unaccepted(true);
     // The last one is the outermost.
     routes
         .fallback(async || Problem::from(Error::NoSuchRoute))
         .method_not_allowed_fallback(async || Problem::from(Error::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(app.settings.max_body))
-        .layer(middleware::from_fn_with_state(app, body::only_known_encodings))
-        .layer(unpack)
+        .layer(middleware::from_fn(body::unpack))
         .layer(middleware::from_fn_with_state(app, deadline))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
@@ -140,7 +141,7 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 }
 
 async fn ready(State(app): State<&'static App>) -> (StatusCode, &'static str) {
-    if app.ready.load(Ordering::Relaxed) {
+    if app.is_ready() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")

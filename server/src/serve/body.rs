@@ -1,13 +1,19 @@
 //! Reading requests: size, time, encoding, JSON.
 
+use std::io;
+
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::TryStreamExt;
 use phishcnn_core::Error;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::app::App;
 use super::problem::Problem;
@@ -46,21 +52,39 @@ pub(crate) async fn whole(request: Request, app: &App) -> Result<Bytes, Problem>
     })
 }
 
-/// Answers what the layer that unpacks bodies has left packed.
-pub(crate) async fn only_known_encodings(
-    State(_): State<&'static App>,
-    request: Request<Body>,
-    next: Next,
-) -> Response {
-    match request.headers().get(header::CONTENT_ENCODING) {
-        Some(name) if name != "identity" => {
-            let mut response =
-                Problem::detailed(Error::UnknownEncoding, "gzip and zstd are unpacked")
-                    .into_response();
-            let known = header::HeaderValue::from_static("gzip, zstd");
+/// Largest window of a zstd body, as a power of two: the 8 MiB that RFC 9659 has for HTTP. The
+/// library's own limit would let every stream take 128 MiB.
+const ZSTD_WINDOW: u32 = 23;
+
+/// Unpacks bodies as they are read, so that limits of size hold for what comes out.
+pub(crate) async fn unpack(request: Request<Body>, next: Next) -> Response {
+    let encoding = request.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    let encoding = encoding.unwrap_or(b"identity").to_ascii_lowercase();
+    let packed = |body: Body| StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    let unpack: fn(_) -> Body = match encoding.as_slice() {
+        b"identity" => return next.run(request).await,
+        b"gzip" | b"x-gzip" => |packed| {
+            let mut decoder = GzipDecoder::new(packed);
+            // Without this, what follows a first member would be lost in silence.
+            decoder.multiple_members(true);
+            Body::from_stream(ReaderStream::new(decoder))
+        },
+        b"zstd" => |packed| {
+            let window = DParameter::window_log_max(ZSTD_WINDOW);
+            let mut decoder = ZstdDecoder::with_params(packed, &[window]);
+            decoder.multiple_members(true);
+            Body::from_stream(ReaderStream::new(decoder))
+        },
+        _ => {
+            let problem = Problem::detailed(Error::UnknownEncoding, "gzip and zstd are unpacked");
+            let mut response = problem.into_response();
+            let known = HeaderValue::from_static("gzip, zstd");
             response.headers_mut().insert(header::ACCEPT_ENCODING, known);
-            response
+            return response;
         }
-        _ => next.run(request).await,
-    }
+    };
+    let mut request = request.map(|body| unpack(packed(body)));
+    request.headers_mut().remove(header::CONTENT_ENCODING);
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    next.run(request).await
 }

@@ -1,9 +1,10 @@
 //! Accepts connections, bounds them in number and time, and at the end lets them finish.
 //!
 //! A connection is in one of four phases. It is timed in all but `Working`, where the request's
-//! own deadline counts; and at the limit of connections the one that has been in any other phase
-//! for longest is closed to make room, so that clients which hold connections without asking
-//! anything (slow heads, slow bodies, idlers) cannot keep others out.
+//! own deadline counts, and whenever its client takes no more of an answer. At the limit of
+//! connections the one that has rested for longest is closed to make room, so that clients which
+//! hold connections without need (slow heads, slow bodies, slow readers, idlers) cannot keep
+//! others out.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -56,13 +57,15 @@ enum Phase {
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     phase: Mutex<(Phase, Instant)>,
+    /// Since when the client takes no more of its answer.
+    stalled: Mutex<Option<Instant>>,
     leave: Notify,
 }
 
 impl Connection {
     fn new(peer: SocketAddr, phase: Phase) -> Arc<Self> {
         let phase = Mutex::new((phase, Instant::now()));
-        Arc::new(Self { peer, phase, leave: Notify::new() })
+        Arc::new(Self { peer, phase, stalled: Mutex::default(), leave: Notify::new() })
     }
 
     fn phase(&self) -> (Phase, Instant) {
@@ -77,6 +80,24 @@ impl Connection {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         if phase.0 == from {
             *phase = (next, Instant::now());
+        }
+    }
+
+    fn stalled(&self) -> Option<Instant> {
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrote(&self, at_once: bool) {
+        let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        *stalled = if at_once { None } else { stalled.or_else(|| Some(Instant::now())) };
+    }
+
+    /// Since when nothing is done for this connection; `None` while it is worked on.
+    fn resting(&self) -> Option<Instant> {
+        match self.phase() {
+            (Phase::Leaving, _) => None,
+            (Phase::Working, _) => self.stalled(),
+            (_, since) => Some(since),
         }
     }
 
@@ -108,10 +129,9 @@ impl Connections {
         if open.len() >= self.most {
             let oldest = open
                 .values()
-                .map(|other| (other.phase(), other))
-                .filter(|((phase, _), _)| !matches!(phase, Phase::Working | Phase::Leaving))
-                .min_by_key(|((_, since), _)| *since)
-                .filter(|((_, since), _)| since.elapsed() >= SETTLED);
+                .filter_map(|other| Some((other.resting()?, other)))
+                .min_by_key(|(since, _)| *since)
+                .filter(|(since, _)| since.elapsed() >= SETTLED);
             let (_, oldest) = oldest?;
             oldest.enter(Phase::Leaving);
             oldest.leave.notify_one();
@@ -260,6 +280,9 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 Pin::new(&mut serving).graceful_shutdown();
             }
             _ = clock.tick() => match connection.phase() {
+                _ if connection.stalled().is_some_and(|at| at.elapsed() >= settings.body_timeout) => {
+                    break Some("");
+                }
                 (Phase::Head, since) if since.elapsed() >= settings.header_timeout => {
                     break Some(HEAD_TOO_SLOW);
                 }
@@ -349,7 +372,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.connection.wrote(result.is_ready());
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -365,7 +390,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         parts: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.connection.wrote(result.is_ready());
+        result
     }
 
     fn is_write_vectored(&self) -> bool {

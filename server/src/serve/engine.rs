@@ -84,12 +84,13 @@ impl Engine {
 
     /// Takes a new model once it has passed its tests. On failure the old model goes on.
     pub(crate) fn exchange(&self, loaded: Result<Loaded, Failure>) -> Result<Arc<Live>, Failure> {
-        let live = loaded.and_then(|loaded| Live::new(loaded, &self.metrics));
+        let live = loaded.and_then(|loaded| Live::new(loaded, &self.metrics)).map(Arc::new);
+        if let Ok(live) = &live {
+            self.metrics.model_in_use(&live.loaded, "live");
+            self.live.store(live.clone());
+        }
         self.metrics.reloaded(live.is_ok());
-        let live = Arc::new(live?);
-        self.metrics.model_in_use(&live.loaded, "live");
-        self.live.store(live.clone());
-        Ok(live)
+        live
     }
 }
 
@@ -112,9 +113,18 @@ impl Current<'_> {
     /// 201 and 202, the latter also above the service's own limit.
     pub(crate) fn score(&self, url: &[u8]) -> Result<Score, Error> {
         let start = Instant::now();
-        self.within_limit(url)?;
-        let score = SCRATCH.with_borrow_mut(|s| s.score(self.live.loaded.model(), url))?;
+        let score = self.raw_score(url)?;
         Ok(self.note(url, score, start))
+    }
+
+    /// As [`score`](Self::score), for a URL that was counted when it was first asked about.
+    pub(crate) fn score_again(&self, url: &[u8]) -> Result<Score, Error> {
+        self.raw_score(url).map(|score| self.at_base_rate(score))
+    }
+
+    fn raw_score(&self, url: &[u8]) -> Result<Score, Error> {
+        self.within_limit(url)?;
+        SCRATCH.with_borrow_mut(|s| s.score(self.live.loaded.model(), url))
     }
 
     /// As [`score`](Self::score), with the contribution of each segment.
@@ -148,7 +158,11 @@ impl Current<'_> {
                 "scored"
             );
         }
-        let probability = match engine.base_rate {
+        self.at_base_rate(score)
+    }
+
+    fn at_base_rate(&self, score: Score) -> Score {
+        let probability = match self.engine.base_rate {
             0.5 => score.probability,
             rate => self.live.loaded.model().probability(score.logit, rate),
         };

@@ -65,12 +65,15 @@ enum Opinion {
 }
 
 impl App {
-    /// Scores the URL once more, so that model and score are kept, and stores it all.
+    /// Scores the URL once more, uncounted, so that model and score are kept, and stores it all.
     async fn keep(&self, said: Said) -> Result<(Score, Entry), Problem> {
-        let _leave = self.limits.admit()?;
         let url = said.url.into_bytes();
         let current = self.engine.current();
-        let score = current.score(&url)?;
+        // Those who wait for a slow store are no work, and take no room from predictions.
+        let score = {
+            let _leave = self.limits.admit()?;
+            current.score_again(&url)?
+        };
         let label = said.label.unwrap_or(score.verdict == Verdict::Phishing);
         let entry = Entry {
             url,

@@ -17,7 +17,7 @@ pub(crate) fn routes() -> Router<&'static App> {
     Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(async || Json(json!({ "live": true }))))
-        .route("/v2/health/ready", get(async || Json(json!({ "ready": true }))))
+        .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/{name}", get(metadata))
         .route("/v2/models/{name}/ready", get(ready))
         .route("/v2/models/{name}/infer", post(infer))
@@ -55,6 +55,14 @@ async fn server() -> Json<Value> {
     Json(json!({ "name": "phishcnn", "version": version, "extensions": [] }))
 }
 
+async fn server_ready(State(app): State<&'static App>) -> (StatusCode, Json<Value>) {
+    (readiness(app), Json(json!({ "ready": app.is_ready() })))
+}
+
+fn readiness(app: &App) -> StatusCode {
+    if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
 /// Refuses names and versions that are not the model's.
 fn known(app: &App, path: &[(String, String)]) -> Result<(), Failed> {
     let current = app.engine.current();
@@ -89,7 +97,7 @@ async fn ready(
     State(app): State<&'static App>,
     Path(path): Path<Vec<(String, String)>>,
 ) -> Result<StatusCode, Failed> {
-    known(app, &path).map(|()| StatusCode::OK)
+    known(app, &path).map(|()| readiness(app))
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,8 @@
 //! All metrics, declared in one place. The first four keep the Python system's names and types.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use phishcnn_core::url::Url;
@@ -65,6 +67,8 @@ pub(crate) struct Metrics {
     feedback_queue: IntGauge,
     feedback_up: IntGauge,
     model_info: GaugeVec,
+    /// The labels of each role's model.
+    in_use: Mutex<HashMap<&'static str, [String; 5]>>,
     model_reloads: IntCounterVec,
     shadow_urls: IntCounterVec,
     shadow_skipped: IntCounter,
@@ -170,6 +174,7 @@ impl Metrics {
                 "Always 1 for the models in use; role is live or shadow.",
                 &["role", "name", "model_version", "sha256", "backend"],
             )?,
+            in_use: Mutex::default(),
             model_reloads: counters(
                 "phishcnn_model_reloads_total",
                 "Exchanges of the model; a failed one leaves the old model.",
@@ -225,14 +230,15 @@ impl Metrics {
         self.feedback_received.inc();
     }
 
-    pub(crate) fn model_in_use(&self, loaded: &Loaded, role: &str) {
-        // Only one model at a time has a role.
-        if role == "live" {
-            self.model_info.reset();
-        }
+    pub(crate) fn model_in_use(&self, loaded: &Loaded, role: &'static str) {
+        // Only one model at a time has a role; the vector tells no reader its labels.
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let model = loaded.model();
         let labels =
             [role, model.name(), model.version(), loaded.sha256(), model.backend().as_str()];
+        if let Some(old) = in_use.insert(role, labels.map(str::to_owned)) {
+            let _ = self.model_info.remove_label_values(&old);
+        }
         self.model_info.with_label_values(&labels).set(1.0);
     }
 

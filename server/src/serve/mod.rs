@@ -30,6 +30,7 @@ mod urls;
 use std::io;
 
 use phishcnn_core::Error;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -41,6 +42,9 @@ use app::App;
 use connections::{Drained, Listener};
 pub(crate) use settings::ServeArgs;
 
+/// Open files besides connections: listeners, the store, models, and connections that are refused.
+const FILES_BESIDES: u64 = 64;
+
 pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     args.check()?;
     let settings: &'static ServeArgs = Box::leak(Box::new(args));
@@ -49,6 +53,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
         (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
         _ => None,
     };
+    room_for_connections(settings.max_connections);
     let app = App::start(settings)?;
     let started = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = started.map_err(|error| internal(&error))?;
@@ -102,6 +107,21 @@ pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
             }
         })
     })
+}
+
+/// Raises the limit of open files where it is below what the connections need: many systems start
+/// programs with 1024.
+fn room_for_connections(connections: usize) {
+    let needed = connections as u64 + FILES_BESIDES;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|files| files >= needed) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(needed, |most| most.min(needed)));
+    let raised = setrlimit(Resource::Nofile, limit);
+    if raised.is_err() || limit.current != Some(needed) {
+        warn!("fewer open files are allowed (ulimit -n) than {connections} connections need");
+    }
 }
 
 /// Ends when the service is to refuse new connections.

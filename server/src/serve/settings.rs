@@ -112,7 +112,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "PHISHCNN_HEADER_TIMEOUT", hide_env_values = true,
           default_value = "10s", value_parser = duration, help_heading = "Times")]
     pub(crate) header_timeout: Duration,
-    /// For the whole body; between two pieces of a stream
+    /// For the whole body; between two pieces of a stream; for a client to take some of an answer
     #[arg(long, value_name = "TIME", env = "PHISHCNN_BODY_TIMEOUT", hide_env_values = true,
           default_value = "10s", value_parser = duration, help_heading = "Times")]
     pub(crate) body_timeout: Duration,

@@ -2,8 +2,13 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
 
 /// The built binary, free of the settings of whoever runs the tests.
 pub(crate) fn phishcnn() -> Command {
@@ -103,6 +108,13 @@ impl Service {
         format!("http://{}{path}", self.address)
     }
 
+    /// The text at `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        let address = if self.admin.is_empty() { &self.address } else { &self.admin };
+        let mut response = client().get(format!("http://{address}/metrics")).call().unwrap();
+        response.body_mut().read_to_string().unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -122,6 +134,57 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub(crate) fn client() -> Agent {
+    Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+/// What came back for a JSON request.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) body: Value,
+}
+
+pub(crate) fn post_raw(service: &Service, path: &str, body: &[u8]) -> Answer {
+    let mut response = client().post(service.url(path)).send(body).unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let body = response.body_mut().read_json().unwrap();
+    Answer { status: response.status().as_u16(), kind, body }
+}
+
+pub(crate) fn post(service: &Service, path: &str, body: &Value) -> Answer {
+    post_raw(service, path, body.to_string().as_bytes())
+}
+
+#[track_caller]
+pub(crate) fn assert_problem(answer: &Answer, status: u16, code: u64) {
+    assert_eq!((answer.status, &answer.body["code"]), (status, &code.into()), "{}", answer.body);
+    assert_eq!(answer.kind, "application/problem+json");
+    assert_eq!(answer.body["status"], status);
+    assert!(answer.body["title"].is_string());
+}
+
+/// The value of the metric with this name and these labels.
+pub(crate) fn metric(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find(|line| line.rsplit_once(' ').is_some_and(|l| l.0 == name));
+    line.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+/// Bytes of memory that the service holds.
+pub(crate) fn resident(service: &Service) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// A bare connection that fails a test rather than wait for ever.
+pub(crate) fn connect(service: &Service) -> TcpStream {
+    let stream = TcpStream::connect(&service.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
 }
 
 /// Whether everything that the tests can use was installed (`make service`): then what is missing
