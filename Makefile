@@ -23,9 +23,11 @@ rust:
 	cargo test --workspace --exclude phishcnn-python
 
 # The service with real databases, a full disk and a real browser: what is missing is installed.
-service:
+service: binary
 	server/tests/setup.sh
-	SERVICE_TESTS=1 cargo test -p phishcnn-server --test serve --test feedback
+	SERVICE_TESTS=1 cargo test -p phishcnn-server --test serve --test operations --test feedback
+	SERVICE_TESTS=1 SERVICE_BINARY=$(CURDIR)/target/release/phishcnn \
+	  cargo test -p phishcnn-server --test binary --test attacks
 	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
 
 # The core cannot panic or allocate: proved on the linked object.
@@ -46,8 +48,9 @@ python: wheel
 ffi: setup
 	$(MAKE) -C ffi check
 
+# Statically linked: one file that needs nothing on the machine it is copied to.
 binary:
-	cargo build --release
+	cargo rustc --release --package phishcnn-server --bin phishcnn -- -C target-feature=+crt-static
 
 # Metrics, export, import, a one-minute training, and the agreement of binary, wheel and JAX.
 weights: wheel binary

@@ -25,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -38,6 +38,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// How long a client may take to receive the farewell of a closed connection.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Farewells at the same time.
+pub(crate) const FAREWELLS_MAX: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -310,8 +313,13 @@ async fn stop(stopped: &mut watch::Receiver<bool>, known: bool) {
 const BUSY: &str = "503 Service Unavailable\r\nretry-after: 1\r\n|501|overloaded|503";
 const HEAD_TOO_SLOW: &str = "408 Request Timeout\r\n|507|request took too long|408";
 
-/// Writes an answer to a connection that no request is answered on, and closes it.
+/// Bounds the connections that are open besides those counted.
+static FAREWELLS: Semaphore = Semaphore::const_new(FAREWELLS_MAX);
+
+/// Writes an answer to a connection that no request is answered on, and closes it. In a flood
+/// of them most are closed without a word.
 async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) {
+    let Ok(_leave) = FAREWELLS.try_acquire() else { return };
     let mut parts = words.split('|');
     let mut next = || parts.next().unwrap_or_default();
     let (head, code, title, status) = (next(), next(), next(), next());

@@ -39,11 +39,11 @@ use tracing::{info, warn};
 
 use crate::failure::{Failure, Outcome};
 use app::App;
-use connections::{Drained, Listener};
+use connections::{Drained, FAREWELLS_MAX, Listener};
 pub(crate) use settings::ServeArgs;
 
-/// Open files besides connections: listeners, the store, models, and connections that are refused.
-const FILES_BESIDES: u64 = 64;
+/// Open files besides connections: listeners, the store, models.
+const FILES_BESIDES: usize = 64;
 
 pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     args.check()?;
@@ -112,7 +112,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
 /// Raises the limit of open files where it is below what the connections need: many systems start
 /// programs with 1024.
 fn room_for_connections(connections: usize) {
-    let needed = connections as u64 + FILES_BESIDES;
+    let needed = (connections + FAREWELLS_MAX + FILES_BESIDES) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|files| files >= needed) {
         return;

@@ -1,6 +1,7 @@
 //! What the tests share: the built binary, and a running service.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -10,9 +11,14 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::Agent;
 
-/// The built binary, free of the settings of whoever runs the tests.
+/// The binary that is tested: this build's, or the one that `SERVICE_BINARY` names.
+pub(crate) fn binary() -> OsString {
+    std::env::var_os("SERVICE_BINARY").unwrap_or(env!("CARGO_BIN_EXE_phishcnn").into())
+}
+
+/// The binary, free of the settings of whoever runs the tests.
 pub(crate) fn phishcnn() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_phishcnn"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PHISHCNN_") {
             command.env_remove(name);
