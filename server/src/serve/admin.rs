@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::model::Loaded;
 
 /// Largest model file that `PUT /admin/model` takes, in bytes.
-pub(crate) const MODEL_MAX: usize = 64 << 20;
+const MODEL_MAX: usize = 64 << 20;
 
 pub(crate) async fn metrics(State(app): State<&'static App>) -> Response {
     match app.metrics.text(app) {
@@ -35,7 +35,7 @@ pub(crate) async fn put_model(
     State(app): State<&'static App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let file = body::whole(request, app).await?;
+    let file = body::whole(request, MODEL_MAX, app).await?;
     let exchanged = tokio::task::spawn_blocking(move || {
         app.engine.exchange(Loaded::from_bytes(&file, "PUT /admin/model".to_owned()))
     });

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -95,9 +95,8 @@ pub(crate) fn public(app: &'static App) -> Router {
 
 /// The routes of the admin listener.
 pub(crate) fn private(app: &'static App) -> Router {
-    // A model is larger than what clients send.
-    let model = put(admin::put_model).layer(DefaultBodyLimit::max(admin::MODEL_MAX));
-    let routes = operators().route("/admin/model", model).route("/version", get(version));
+    let routes =
+        operators().route("/admin/model", put(admin::put_model)).route("/version", get(version));
     surrounded(routes, app)
 }
 
@@ -120,7 +119,6 @@ fn surrounded(routes: Router<&'static App>, app: &'static App) -> Router {
     routes
         .fallback(async || Problem::from(Error::NoSuchRoute))
         .method_not_allowed_fallback(async || Problem::from(Error::MethodNotAllowed))
-        .layer(DefaultBodyLimit::max(app.settings.max_body))
         .layer(middleware::from_fn(body::unpack))
         .layer(middleware::from_fn_with_state(app, deadline))
         .layer(CatchPanicLayer::custom(panicked))

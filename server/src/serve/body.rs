@@ -6,10 +6,10 @@ use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use phishcnn_core::Error;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ impl<T: DeserializeOwned> FromRequest<&'static App> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &&'static App) -> Result<Self, Problem> {
-        let body = whole(request, app).await?;
+        let body = whole(request, app.settings.max_body, app).await?;
         let malformed = |why: &str| Problem::detailed(Error::MalformedRequest, why);
         // serde would also read a list as an object's fields in order.
         if body.trim_ascii_start().first() != Some(&b'{') {
@@ -36,20 +36,40 @@ impl<T: DeserializeOwned> FromRequest<&'static App> for JsonBody<T> {
     }
 }
 
-/// The whole body, within the limits of size and time.
-pub(crate) async fn whole(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let body = timeout(app.settings.body_timeout, Bytes::from_request(request, &())).await;
-    let body = body.map_err(|_| {
+/// What a client may still send of a body that is refused already: one that is cut off while it
+/// writes sees a broken connection and not the answer.
+const DRAINED: usize = 16 << 20;
+
+/// The whole body, of `most` bytes at most and within the limit of time.
+pub(crate) async fn whole(request: Request, most: usize, app: &App) -> Result<Bytes, Problem> {
+    let gathered = timeout(app.settings.body_timeout, gather(request.into_body(), most)).await;
+    gathered.map_err(|_| {
         let seconds = app.settings.body_timeout.as_secs_f32();
         Problem::detailed(Error::RequestTimeout, format!("no whole body within {seconds} s"))
-    })?;
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let most = app.settings.max_body;
-            Problem::detailed(Error::BodyTooLarge, format!("at most {most} bytes, unpacked"))
+    })?
+}
+
+async fn gather(body: Body, most: usize) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let (mut kept, mut dropped) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk =
+            chunk.map_err(|error| Problem::detailed(Error::MalformedRequest, error.to_string()))?;
+        if dropped == 0 && kept.len() + chunk.len() <= most {
+            kept.extend_from_slice(&chunk);
+            continue;
         }
-        _ => Problem::detailed(Error::MalformedRequest, rejection.body_text()),
-    })
+        kept = Vec::new();
+        dropped += chunk.len();
+        if dropped > DRAINED {
+            break;
+        }
+    }
+    if dropped > 0 {
+        let told = format!("at most {most} bytes, unpacked");
+        return Err(Problem::detailed(Error::BodyTooLarge, told));
+    }
+    Ok(kept.into())
 }
 
 /// Largest window of a zstd body, as a power of two: the 8 MiB that RFC 9659 has for HTTP. The
