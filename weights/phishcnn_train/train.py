@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import time
 from functools import partial
 from pathlib import Path
@@ -259,6 +260,7 @@ def train(
             "loss": float(np.mean(jax.device_get(losses[-500:]))),
             **validation(valid_tokens.labels > 0.5, scores, unseen),
             "seconds": round(time.monotonic() - start, 1),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the process so far
         }
         history.append(entry)
         if max(history, key=rank) is entry:
