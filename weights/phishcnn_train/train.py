@@ -260,7 +260,7 @@ def train(
             "loss": float(np.mean(jax.device_get(losses[-500:]))),
             **validation(valid_tokens.labels > 0.5, scores, unseen),
             "seconds": round(time.monotonic() - start, 1),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the process so far
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the process so far
         }
         history.append(entry)
         if max(history, key=rank) is entry:
