@@ -23,7 +23,7 @@ from .calibrate import threshold_at
 from .data import Rows, read_rows
 from .evaluate import dumps
 from .params import Params
-from .sign_in import TAG as MADE
+from .sign_in import made_up
 from .tokens import tokens_of
 
 RESERVED = 8  # one registered domain in so many is reserved for judging
@@ -33,7 +33,7 @@ RATES = {"0.01": 0.01, "0.001": 0.001}
 
 def largest(rows: Rows, n: int) -> list[tuple[int, str]]:
     """(label, source) of the n largest sources of each class; made-up rows do not count."""
-    real = ~rows.tagged(MADE)
+    real = ~made_up(rows)
     out = []
     for label in (1, 0):
         picked = np.flatnonzero(real & (rows.labels == label))
@@ -87,7 +87,7 @@ def run(
     )
     done = {r["left_out"] for r in result["runs"]}
     pool_rows = read_rows(rows_folder / "train.tsv.gz")
-    held, made = reserved(pool_rows), pool_rows.tagged(MADE)
+    held, made = reserved(pool_rows), made_up(pool_rows)
     column = np.array(pool_rows.sources, object)
     chosen = largest(pool_rows, sources)
     judged = {

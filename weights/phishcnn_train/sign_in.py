@@ -56,6 +56,11 @@ PARAMETERS = (
 MOST = 24  # pages of a domain, at most: two for each collection that lists it
 
 
+def made_up(rows: Rows) -> np.ndarray:
+    """bool [n]: which rows were made here."""
+    return np.fromiter((not TAGS.isdisjoint(t) for t in rows.tags), bool, len(rows))
+
+
 def page(rng: Random, site: str) -> str:
     """A path as the sign-in and account pages of large sites have it; now and then none (the home page)."""
     if rng.random() < 0.12:

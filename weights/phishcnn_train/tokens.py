@@ -76,8 +76,7 @@ def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarra
     weights = np.ones(len(rows), np.float32)
     weights[hard] *= params.weights["hard_negative"]
     weights[weak] *= params.weights["weak"]
-    made = np.fromiter((not sign_in.TAGS.isdisjoint(t) for t in rows.tags), bool, len(rows))
-    return labels, weights, (hard | made) & ~weak
+    return labels, weights, (hard | sign_in.made_up(rows)) & ~weak
 
 
 def month_number(month: str) -> int | None:
