@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import synthetic
-from phishcnn_train import cross_source, report
+from phishcnn_train import cross_source, report, sign_in
 from phishcnn_train.data import Rows, read_rows
 from phishcnn_train.prepare import write_rows
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
 def test_the_largest_sources_of_each_class():
     labels = np.array([1, 1, 1, 0, 0, 0, 0], np.uint8)
     sources = ["a", "b", "b", "c", "d", "d", ""]
-    tags = [frozenset()] * 5 + [frozenset({cross_source.MADE})] + [frozenset()]
+    tags = [frozenset()] * 5 + [frozenset({sign_in.TAG})] + [frozenset()]
     rows = Rows(labels, [b"x"] * 7, sources, [""] * 7, [""] * 7, tags)
     assert cross_source.largest(rows, 1) == [(1, "b"), (0, "c")]
 
