@@ -1,7 +1,7 @@
 """The C programs of tests/c, under every compiler, linkage and checker."""
 
 import pytest
-from conftest import FFI, VECTORS, run
+from conftest import FFI, SANITIZE, VECTORS, run
 
 BUILDS = {
     "gcc-shared": {"compiler": "gcc"},
@@ -12,7 +12,6 @@ BUILDS = {
     "clang++": {"compiler": "clang++", "standard": "c++17", "static": True},
 }
 C = FFI / "tests/c"
-SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full"]
 
 
