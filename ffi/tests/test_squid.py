@@ -62,7 +62,11 @@ def test_helper_speaks_squids_protocol(package, tmp_path):
     longest, too_long = b"http://a.example/".ljust(65536, b"a"), b"http://a.example/".ljust(65537, b"a")
     odd = ask(b"1 " + longest, b"2 " + too_long, b"3 " + b"a" * 5_000_000, b"4 " + honest)
     assert odd[0].split()[0] == "1" and "BH" not in odd[0]
-    assert odd[1:] == ['2 BH message="phishcnn 202: URL too long"', '3 BH message="phishcnn 202: URL too long"', "4 ERR"]
+    assert odd[1:] == [
+        '2 BH message="phishcnn 202: URL too long"',
+        '3 BH message="phishcnn 202: URL too long"',
+        "4 ERR",
+    ]
     assert ask(b"", b"5", b"5 ", b"x" * 70000) == [
         'BH message="phishcnn 201: empty URL"',
         '5 BH message="phishcnn 201: empty URL"',
@@ -113,7 +117,9 @@ class Proxy:
         shutil.copy(SQUID / "ERR_PHISHING", folder)
         # What goes in and out of the helper is kept.
         recorder = folder / "recorder"
-        recorder.write_text(f'#!/bin/sh\ntee -a {folder}/asked | {folder}/squid-phishcnn "$@" | tee -a {folder}/answered\n')
+        recorder.write_text(
+            f'#!/bin/sh\ntee -a {folder}/asked | {folder}/squid-phishcnn "$@" | tee -a {folder}/answered\n'
+        )
         recorder.chmod(0o755)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -229,14 +235,28 @@ def test_phishing_is_denied_and_the_page_says_why(proxy):
 def test_odd_requests_leave_it_running(proxy):
     helpers = proxy.helpers()
     assert len(helpers) == 1
-    for tail in [b"%20%00%ff%25", b"~it's[1]{2}|^`", "é中".encode(), b"\xff\xfe\x80", b'"\\', b"%", b"a" * 8000, b"%41" * 2600]:
+    for tail in [
+        b"%20%00%ff%25",
+        b"~it's[1]{2}|^`",
+        "é中".encode(),
+        b"\xff\xfe\x80",
+        b'"\\',
+        b"%",
+        b"a" * 8000,
+        b"%41" * 2600,
+    ]:
         url = f"{PLAIN}/".encode() + tail
         status, _ = proxy.get(url)
         assert status in (200, 403)
         # The helper was asked with the very characters of the request.
         assert b" " + url + b" -\n" in (proxy.folder / "asked").read_bytes()
     assert proxy.get(f"{PLAIN}/{'a' * 10000}")[0] in (400, 414)  # Squid's own limit
-    for garbage in (b"\x00\x01\x02\r\n\r\n", b"GET \r\n\r\n", os.urandom(5000), b"GET http://a.example/\x00\xff\x01 HTTP/1.1\r\n\r\n"):
+    for garbage in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET \r\n\r\n",
+        os.urandom(5000),
+        b"GET http://a.example/\x00\xff\x01 HTTP/1.1\r\n\r\n",
+    ):
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
             connection.sendall(garbage)
     assert proxy.get(PHISH)[0] == 403 and proxy.get(PLAIN)[0] == 200
@@ -269,7 +289,13 @@ def test_many_at_once_each_get_their_own_answer(proxy, score):
 
 
 def test_reload_and_a_helper_that_dies(proxy, score):
-    candidates = [f"http://{a}-{b}.{c}/{d}" for a in ("secure", "my", "shop", "login", "mail") for b in ("bank", "account", "garden", "cloud") for c in ("com", "info", "web.app") for d in ("", "signin", "verify.php", "about")]
+    candidates = [
+        f"http://{a}-{b}.{c}/{d}"
+        for a in ("secure", "my", "shop", "login", "mail")
+        for b in ("bank", "account", "garden", "cloud")
+        for c in ("com", "info", "web.app")
+        for d in ("", "signin", "verify.php", "about")
+    ]
     suspicious = candidates[score(candidates).index("suspicious")]
     assert proxy.get(suspicious)[0] == 200
 
