@@ -6,7 +6,6 @@ import os
 import pwd
 import random
 import re
-import shutil
 import smtplib
 import socket
 import subprocess
