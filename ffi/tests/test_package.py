@@ -5,7 +5,7 @@ import shutil
 
 import abi
 import pytest
-from conftest import FFI, HONEST, PHISH, ROOT, VECTORS, run, undefined
+from conftest import FFI, HONEST, PHISH, ROOT, VECTORS, run
 
 VERSION = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
 ABI = ".".join(VERSION.split(".")[:2]) if VERSION.startswith("0.") else VERSION.split(".")[0]
