@@ -232,6 +232,19 @@ def test_phishing_is_denied_and_the_page_says_why(proxy):
     assert proxy.connect("paypal.com.secure-login.account-verify.ru") == 403
 
 
+def test_watching_without_blocking(proxy):
+    readme = (SQUID / "README.md").read_text()
+    (watch,) = re.findall("^http_access deny phishing .*$", readme, re.MULTILINE)
+    config = proxy.folder / "squid.conf"
+    lines = config.read_text()
+    assert lines.count("http_access deny phishing\n") == 1
+    config.write_text(lines.replace("http_access deny phishing\n", f"{watch}\n"))
+    run("squid", "-k", "reconfigure", "-f", config)
+    proxy.until(lambda: proxy.get(PHISH)[0] == 200)
+    log = proxy.folder / "access.log"
+    proxy.until(lambda: re.search(r"200 \S+paypal\S+ phishing:\+\d", log.read_text()))
+
+
 def test_odd_requests_leave_it_running(proxy):
     helpers = proxy.helpers()
     assert len(helpers) == 1

@@ -3,7 +3,7 @@
  *     squid-phishcnn [--model FILE] [--from suspicious|phishing]
  *
  * Reads lines `[CHANNEL ]URL …` and answers each with one line, in order. README.md has the lines of
- * squid.conf. A line that gets no score is answered with BH, which Squid logs.
+ * squid.conf. A line that gets no score is answered with BH, and Squid denies the request.
  */
 #include <phishcnn.h>
 
