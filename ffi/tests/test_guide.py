@@ -5,6 +5,7 @@
 
 import os
 import re
+import shutil
 import struct
 
 import pytest
@@ -66,17 +67,28 @@ def test_programs_are_found():
     assert sum(parameters.values[1] is not None for parameters in found) == 2
 
 
-def test_commands(package, tmp_path):
-    """Compiling and linking as the guide says, against the installed package."""
-    (tmp_path / "first.c").write_text(blocks(GUIDE, "c")[0])
-    (tmp_path / "CMakeLists.txt").write_text(blocks(GUIDE, "cmake")[0])
-    env = {
-        "PKG_CONFIG_SYSROOT_DIR": str(package.destdir),
+def commands(page):
+    """The `cc` commands of a page, each on one line."""
+    text = "".join(blocks(page, "sh")).replace("\\\n", "")
+    return [line for line in text.splitlines() if line.startswith("cc ")]
+
+
+def as_installed(package):
+    """What makes compiler and loader find the package under its DESTDIR."""
+    return {
+        "CPATH": str(package.include),
         "PKG_CONFIG_PATH": str(package.lib / "pkgconfig"),
         "LIBRARY_PATH": str(package.lib),
         "LD_LIBRARY_PATH": str(package.lib),
     }
-    compiles = [line for block in blocks(GUIDE, "sh") for line in block.splitlines() if line.startswith("cc ")]
+
+
+def test_commands(package, tmp_path):
+    """Compiling and linking as the guide says, against the installed package."""
+    (tmp_path / "first.c").write_text(blocks(GUIDE, "c")[0])
+    (tmp_path / "CMakeLists.txt").write_text(blocks(GUIDE, "cmake")[0])
+    env = as_installed(package)
+    compiles = commands(GUIDE)
     assert len(compiles) == 2
     for number, line in enumerate(compiles):
         run("sh", "-c", line, cwd=tmp_path, env=env)
@@ -87,6 +99,15 @@ def test_commands(package, tmp_path):
     run("cmake", f"-DCMAKE_PREFIX_PATH={package.lib.parent}", "-B", tmp_path / "build", "-S", tmp_path)
     run("cmake", "--build", tmp_path / "build")
     assert run(tmp_path / "build/first") == "phishing\n"
+
+
+@pytest.mark.parametrize("name", ["squid", "milter"])
+def test_integrations_compile_as_their_pages_say(package, tmp_path, name):
+    folder = shutil.copytree(FFI / "examples" / name, tmp_path / name)
+    (command,) = commands(folder / "README.md")
+    run("sh", "-c", command, cwd=folder, env=as_installed(package))
+    program = command.rsplit(" -o ", 1)[1]
+    assert run(folder / program, "--nonsense", check=False, env=as_installed(package)).returncode == 2
 
 
 def test_installs_where_the_guide_says(package):
