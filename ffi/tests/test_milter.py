@@ -1,5 +1,6 @@
 """The milter of examples/milter in Debian's Postfix: in by SMTP, out into a Maildir, on loopback."""
 
+import concurrent.futures
 import email
 import email.policy
 import os
@@ -56,6 +57,7 @@ def milter(package, tmp_path_factory):
     out = tmp_path_factory.mktemp("milter") / "phishcnn-milter"
     libraries = run("pkg-config", "--cflags", "--libs", "gmime-3.0", "libxml-2.0").split()
     for compiler in ("clang", "gcc"):
+        # The libraries stand before the sources here.
         flags = [*SANITIZE, MILTER / "links.c", *libraries, "-lmilter"]
         package.compile(MILTER / "phishcnn-milter.c", out, compiler, flags=["-Wl,--no-as-needed", *flags])
     return out
@@ -269,6 +271,27 @@ def test_mail_through_postfix(mail, package, tmp_path):
         texts = [run(*AS_ROOT, "cat", mail.inbox / name) for name in mail.arrived() - before]
         assert sorted("verdict=phishing" in text for text in texts) == [False, False, True, True]
         assert all(("verdict=phishing" in text) is (f"\n{PHISH}" in text) for text in texts)
+    finally:
+        mail.stop_milter()
+
+
+def test_many_connections_at_once(mail):
+    """A thread each, with one model: nobody gets another's verdict."""
+    texts = [PHISH, CLEAN] * 20
+
+    def deliver(text):
+        with smtplib.SMTP("127.0.0.1", mail.port, timeout=60) as client:
+            client.sendmail("ann@a.example", ["bob@b.example"], message(text).as_bytes())
+
+    mail.start_milter()
+    try:
+        before = mail.arrived()
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            list(pool.map(deliver, texts))
+        until(lambda: len(mail.arrived() - before) == len(texts))
+        arrived = [run(*AS_ROOT, "cat", mail.inbox / name) for name in mail.arrived() - before]
+        assert sum("verdict=phishing" in text for text in arrived) == len(texts) // 2
+        assert all(("verdict=phishing" in text) is (f"\n{PHISH}" in text) for text in arrived)
     finally:
         mail.stop_milter()
 
