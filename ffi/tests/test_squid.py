@@ -230,6 +230,11 @@ def test_phishing_is_denied_and_the_page_says_why(proxy):
     assert Origin.seen == [PLAIN]
     proxy.until(lambda: re.search(r"403 \S+paypal\S+ phishing:\+\d", (proxy.folder / "access.log").read_text()))
 
+    # The command that README.md shows.
+    (command,) = re.findall("^curl .*$", (SQUID / "README.md").read_text(), re.MULTILINE)
+    said = run("sh", "-c", command.replace("3128", str(proxy.port)))
+    assert said.startswith("HTTP/1.1 403 ") and "X-Squid-Error: ERR_PHISHING 0" in said
+
     # What the page repeats cannot become markup.
     status, page = proxy.get(PHISH.replace("webscr", '<script>alert("1")</script>/webscr'))
     assert status == 403 and "&lt;script&gt;alert" in page and "<script" not in page
