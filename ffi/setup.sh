@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev cmake pkg-config valgrind curl
   # The integrations' real programs.
-  squid rspamd
+  squid postfix libmilter-dev libgmime-3.0-dev libxml2-dev
   # Bare metal: C compiler and library, and Rust with its core library's sources.
   gcc-arm-none-eabi libnewlib-arm-none-eabi rustc-web cargo-web rust-web-src rust-web-llvm lld-22)
 
@@ -17,7 +17,9 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" apt-get update -qq
-  # RUNLEVEL keeps squid and rspamd from being started as services.
+  [[ " ${missing[*]} " != *" postfix "* ]] ||
+    echo 'postfix postfix/main_mailer_type select No configuration' | "${as_root[@]}" debconf-set-selections
+  # RUNLEVEL keeps squid from being started as a service; Postfix gets no configuration.
   "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
     install -y -qq --no-install-recommends --no-remove "${missing[@]}" >/dev/null
 fi

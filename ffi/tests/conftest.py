@@ -12,8 +12,13 @@ FFI = Path(__file__).resolve().parent.parent
 ROOT = FFI.parent
 VECTORS = ROOT / "core/tests/vectors"
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 PHISH = "http://paypal.com.secure-login.account-verify.ru/webscr?cmd=_login"
 HONEST = "https://en.wikipedia.org/wiki/Phishing"
+
+# `make test` calls `make ffi`: the tests' own makes shall print as when called by hand.
+for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(variable, None)
 
 
 def run(*command, check=True, env=None, **more):

@@ -49,7 +49,7 @@ def test_no_panic_is_reachable(tmp_path):
 def firmware(bare_metal, qemu, tmp_path):
     command, env = qemu
     mcu = FFI / "examples/mcu"
-    make = ["make", "-s", "--no-print-directory", "-C", mcu, f"LIBRARY={bare_metal}", f"OUT={tmp_path}"]
+    make = ["make", "-s", "-C", mcu, f"LIBRARY={bare_metal}", f"OUT={tmp_path}"]
     run(*make)
     return run(*make, "run", f"QEMU={command}", env=env, timeout=120).splitlines()
 

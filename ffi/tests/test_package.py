@@ -5,7 +5,7 @@ import shutil
 
 import abi
 import pytest
-from conftest import FFI, HONEST, PHISH, ROOT, VECTORS, run, undefined
+from conftest import FFI, HONEST, PHISH, ROOT, VECTORS, run
 
 VERSION = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
 ABI = ".".join(VERSION.split(".")[:2]) if VERSION.startswith("0.") else VERSION.split(".")[0]
@@ -117,7 +117,23 @@ def test_the_embedded_model_is_optional_at_link_time(package, tmp_path):
 
 
 def test_calls_every_function(package, tmp_path):
-    """The list is the header's: a function that tests/c/api.c does not call fails here."""
-    out = tmp_path / "api.o"
-    run("gcc", "-std=c99", "-c", *package.pkg_config("--cflags"), FFI / "tests/c/api.c", "-o", out)
-    assert {name for name in undefined(out) if name.startswith("phishcnn_")} == set(abi.prototypes())
+    """The list is the header's: a function that tests/c/api.c does not call fails here.
+
+    Bound lazily, a function is looked up at its first call, and the dynamic linker says so.
+    """
+    program = package.compile(FFI / "tests/c/api.c", tmp_path / "api", flags=["-fplt", "-Wl,-z,lazy"])
+    env = {"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": str(tmp_path / "bindings")}
+    run(program, VECTORS, tmp_path, env=env)
+    (log,) = tmp_path.glob("bindings.*")
+    calls = re.findall(r"binding file \S*/api \[0\] to \S*libphishcnn\S* \[0\]: normal symbol `(\w+)'", log.read_text())
+    assert set(calls) == set(abi.prototypes())
+    # A function that is there but not called is not in the list.
+    source = tmp_path / "few.c"
+    source.write_text(
+        "#include <phishcnn.h>\nint main(int c, char **v) {\n"
+        "  return (int)phishcnn_version_number() == PHISHCNN_VERSION_NUMBER ? 0 : c > 9 ? v[0][0] : *phishcnn_version();\n}\n"
+    )
+    few = package.compile(source, tmp_path / "few", flags=["-fplt", "-Wl,-z,lazy"])
+    run(few, env={"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": str(tmp_path / "few")})
+    (log,) = tmp_path.glob("few.[0-9]*")
+    assert re.findall(r"symbol `(phishcnn_\w+)'", log.read_text()) == ["phishcnn_version_number"]
