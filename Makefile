@@ -1,6 +1,6 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service link wheel binary python ffi weights figures fuzz deny
+.PHONY: test quick setup lint rust service bench-service link wheel binary python ffi weights figures fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -15,20 +15,29 @@ setup:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	$(PYTHON) -m ruff check ffi python weights tools
-	$(PYTHON) -m ruff format --check ffi python weights tools
+	$(PYTHON) -m ruff check benches ffi python server weights tools
+	$(PYTHON) -m ruff format --check benches ffi python server weights tools
 
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
 	cargo test --workspace --exclude phishcnn-python
 
 # The service with real databases, a full disk and a real browser: what is missing is installed.
-service: binary
+service: setup binary
 	server/tests/setup.sh
 	SERVICE_TESTS=1 cargo test -p phishcnn-server --test serve --test operations --test feedback
 	SERVICE_TESTS=1 SERVICE_BINARY=$(CURDIR)/target/release/phishcnn \
 	  cargo test -p phishcnn-server --test binary --test attacks
+	$(PYTHON) server/tests/contract/contract.py target/release/phishcnn
 	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
+
+# Not a test: the service against FastAPI and Flask with ONNX Runtime; writes benches/service/RESULTS.md.
+bench-service: binary wheel
+	command -v wrk >/dev/null || apt-get install -y -qq wrk
+	python3 -m venv benches/service/.venv
+	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r benches/service/requirements.txt target/wheels/phishcnn-*.whl
+	benches/service/.venv/bin/python benches/service/run.py
 
 # The core cannot panic or allocate: proved on the linked object.
 link:

@@ -1,17 +1,8 @@
 //! Whether today's URLs are like those that the model learned from: the population stability
 //! index (PSI) of live traffic against the reference that a model file may carry.
 //!
-//! The optional metadata key `phishcnn.reference` holds features separated by `; `. A feature is
-//! its name and bins `BOUND:SHARE`, separated by spaces: the share of values up to the bound (and
-//! above the one before), the last bound being `+`. The shares of a feature add up to 1.
-//!
-//! ```text
-//! length 16:0.08 24:0.21 32:0.22 48:0.24 64:0.12 96:0.08 +:0.05; logit -12:0.5 -4:0.3 0:0.1 +:0.1
-//! ```
-//!
-//! Features: `length`, `host`, `path` and `query` in bytes of the canonical form, and `logit`.
-//! PSI = Σ (live − reference) · ln(live / reference); under 0.1 is usually called stable, over
-//! 0.25 a shift. A file without the key has no gauge.
+//! The optional metadata key `phishcnn.reference` is described in `docs/model-file.md`; a file
+//! without it has no gauge.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -9,11 +9,13 @@ use phishcnn_core::{Error, Score, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
 use super::app::App;
 use super::body::JsonBody;
 use super::client;
 use super::problem::Problem;
+use super::urls::UrlText;
 use crate::feedback::{Entry, Scored};
 
 /// Longest comment and client id, in characters.
@@ -110,7 +112,7 @@ pub(crate) enum Truth {
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct FeedbackRequest {
-    #[schema(value_type = String, example = "https://example.com/login")]
+    #[schema(value_type = UrlText)]
     url: Value,
     truth: Truth,
     /// Any text that tells this client from others; only a digest is kept. Without it, the
@@ -177,9 +179,9 @@ pub(crate) async fn v1(
 fn boolean(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(known) => Some(*known),
-        Value::Number(number) => match number.as_u64() {
-            Some(0) => Some(false),
-            Some(1) => Some(true),
+        Value::Number(number) => match number.as_f64() {
+            Some(0.0) => Some(false),
+            Some(1.0) => Some(true),
             _ => None,
         },
         Value::String(text) => match text.as_str() {
@@ -191,11 +193,24 @@ fn boolean(value: &Value) -> Option<bool> {
     }
 }
 
+/// What [`boolean`] reads.
+fn zero_or_one() -> Object {
+    let spellings = [0, 1].map(Value::from).into_iter();
+    let spellings = spellings.chain([false, true].map(Value::from));
+    let texts = ["0", "1", "false", "true", "False", "True"].map(Value::from);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .enum_values(Some(spellings.chain(texts)))
+        .examples([Value::from(1)])
+        .build()
+}
+
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct AddRequest {
-    #[schema(value_type = String, example = "https://example.com/login")]
+    #[schema(value_type = UrlText)]
     url: Value,
-    /// What was predicted: 0, 1, "0" or "1".
+    /// What was predicted.
+    #[schema(schema_with = zero_or_one)]
     label: Value,
     /// 1 when that was right, 0 when it was wrong. Anything else is kept as a note, and the label
     /// counts as right.
@@ -248,11 +263,13 @@ pub(crate) async fn add(
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct PythonFeedbackRequest {
-    #[schema(value_type = String, example = "https://example.com/login")]
+    #[schema(value_type = UrlText)]
     url: Value,
-    /// What was predicted: true, false, 0 or 1.
+    /// What was predicted.
+    #[schema(schema_with = zero_or_one)]
     label: Value,
     /// 1 when that was right, 0 when it was wrong.
+    #[schema(schema_with = zero_or_one)]
     feedback: Value,
 }
 

@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 use super::app::App;
 use super::body::JsonBody;
 use super::problem::Problem;
+use super::urls::UrlText;
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct PredictRequest {
     /// URLs.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<UrlText>)]
     data: Vec<Value>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) async fn predict(
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CheckRequest {
-    #[schema(value_type = String, example = "https://example.com/login")]
+    #[schema(value_type = UrlText)]
     test_url: Value,
 }
 

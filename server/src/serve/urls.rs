@@ -40,11 +40,16 @@ impl App {
     }
 }
 
+/// Any text of at most 65,536 bytes that is not blank.
+#[derive(ToSchema)]
+#[schema(max_length = 65536, pattern = "[^\\t\\n\\f\\r ]", example = "https://example.com/login")]
+#[expect(dead_code, reason = "only described")]
+pub(crate) struct UrlText(String);
+
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct UrlRequest {
     // Any value, so that what is not a string gets its own number.
-    /// Any text of at most 65,536 bytes that is not blank.
-    #[schema(value_type = String, example = "https://example.com/login")]
+    #[schema(value_type = UrlText)]
     url: Value,
 }
 
@@ -78,7 +83,8 @@ pub(crate) async fn score(
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct BatchRequest {
-    #[schema(value_type = Vec<String>)]
+    /// URLs; an item that is none has an error in its place of the answer.
+    #[schema(example = json!(["https://example.com/login"]))]
     urls: Vec<Value>,
 }
 
@@ -95,7 +101,8 @@ pub(crate) struct BatchAnswer<'u> {
 #[utoipa::path(post, path = "/v1/score/batch", tag = "v1",
     request_body(content(
         (BatchRequest = "application/json"),
-        (String = "application/x-ndjson", example = "{\"url\":\"https://example.com/login\"}\n"),
+        // Any text: a line that is no JSON has its error in the answer.
+        (Value = "application/x-ndjson", example = "{\"url\":\"https://example.com/login\"}\n"),
     )),
     responses(
         (status = 200, content(
