@@ -38,6 +38,12 @@ impl Items {
         self.len() == 0
     }
 
+    /// Bytes of all items together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.texts.bytes()
+    }
+
     /// The bytes of every item; none where it is no text.
     pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
         self.texts.iter()

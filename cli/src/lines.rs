@@ -41,6 +41,12 @@ impl Lines {
         self.ends.len()
     }
 
+    /// Bytes of all lines together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The bytes of every line.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;

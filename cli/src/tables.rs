@@ -10,8 +10,9 @@ use crate::failure::Failure;
 use crate::items::{Batches, Items};
 use crate::lines::LineBatches;
 
-/// Rows of one batch of CSV.
+/// A batch of CSV has so many rows, or fewer with so many bytes.
 const ROWS: usize = 1024;
+const BYTES: usize = 64 << 10;
 
 /// The column of this name in CSV with a header. A row that is too short for it gets error 203.
 pub(crate) fn csv_column(
@@ -39,7 +40,7 @@ fn csv_batch(
     column: usize,
 ) -> csv::Result<Option<Items>> {
     let mut items = Items::default();
-    while items.len() < ROWS && reader.read_byte_record(record)? {
+    while items.len() < ROWS && items.bytes() < BYTES && reader.read_byte_record(record)? {
         items.push(record.get(column).ok_or(Error::NotAString));
     }
     Ok(if items.is_empty() { None } else { Some(items) })

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS = 8192  # of one batch
+ROWS, BYTES = 1024, 1 << 20  # of one batch, at most
 
 
 def _pyarrow() -> Any:
@@ -28,13 +28,14 @@ def read(path: str, column: str) -> Iterator[tuple[pyarrow.Array, int]]:
     names = file.schema_arrow.names
     if column not in names:
         raise ValueError(f"no column {column}; the file has: {', '.join(names)}")
-    size = os.path.getsize(path)
-    return _batches(file, column, size // max(file.metadata.num_rows, 1))
+    about, rows = file.metadata, max(file.metadata.num_rows, 1)
+    unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) // rows
+    return _batches(file, column, min(ROWS, 1 + BYTES // (1 + unpacked)), os.path.getsize(path) // rows)
 
 
-def _batches(file: Any, column: str, bytes_per_row: int) -> Iterator[tuple[pyarrow.Array, int]]:
-    for batch in file.iter_batches(ROWS, columns=[column]):
-        yield batch.column(0), len(batch) * bytes_per_row
+def _batches(file: Any, column: str, rows: int, packed: int) -> Iterator[tuple[pyarrow.Array, int]]:
+    for batch in file.iter_batches(rows, columns=[column]):
+        yield batch.column(0), len(batch) * packed
 
 
 class Writer:
