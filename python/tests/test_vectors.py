@@ -4,7 +4,6 @@ import numpy as np
 import phishcnn
 import pyarrow as pa
 import pytest
-
 from conftest import Vectors, random_urls
 
 

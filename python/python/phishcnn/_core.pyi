@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self, disjoint_base  # noqa: UP035 (typing.Self is 3.11)
 
 _Buffers: TypeAlias = tuple[bytearray, bytearray, bytearray, bytearray, bytearray]
 
