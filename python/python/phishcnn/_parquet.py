@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS, BYTES = 1024, 1 << 20  # of one batch, at most
+ROWS, BYTES = 1024, 1 << 18  # of one batch, at most
 
 
 def _pyarrow() -> Any:
