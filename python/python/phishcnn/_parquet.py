@@ -24,7 +24,8 @@ def read(path: str, column: str) -> Iterator[tuple[pyarrow.Array, int]]:
     """The column in batches, each with its share of the file's bytes."""
     import os
 
-    file = _pyarrow().parquet.ParquetFile(path)
+    # With pre_buffer, the default, PyArrow holds all that it has read of the file.
+    file = _pyarrow().parquet.ParquetFile(path, pre_buffer=False)
     names = file.schema_arrow.names
     if column not in names:
         raise ValueError(f"no column {column}; the file has: {', '.join(names)}")
