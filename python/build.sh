@@ -10,7 +10,7 @@ $python -m pip install --quiet --disable-pip-version-check -r tools/requirements
 
 rm -rf "$dist"
 mkdir -p "$dist"
-.venv/bin/maturin sdist --quiet --manifest-path python/Cargo.toml --out "$dist"
+.venv/bin/maturin sdist --manifest-path python/Cargo.toml --out "$dist"
 for arch in x86_64 aarch64; do
   target=$arch-unknown-linux-gnu
   if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
