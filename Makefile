@@ -1,6 +1,6 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service bench-service link wheel binary python ffi weights figures fuzz deny
+.PHONY: test quick setup lint rust service bench-service link wheel binary python spark dist ffi weights figures fuzz deny
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -49,9 +49,21 @@ wheel:
 	.venv/bin/maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/phishcnn-*.whl
 
-python: wheel
-	$(PYTHON) -m pytest -q python/tests
+# The wheel against the core, the binary, and the libraries whose data it reads.
+python: wheel binary
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r python/requirements-test.txt
+	cargo build --quiet --release -p phishcnn-cli --example core_scores
+	$(PYTHON) -m pytest -q python/tests --ignore python/tests/spark
 	$(PYTHON) -m pytest -q --doctest-modules --pyargs phishcnn
+
+# The recipe for Spark on a local cluster, with executors killed: some minutes, and 500 MB of PySpark.
+spark: wheel
+	python/tests/spark/setup.sh
+	$(PYTHON) -m pytest -q python/tests/spark
+
+# Wheels for x86-64 and aarch64 and the source distribution, each installed and tried.
+dist: setup
+	python/build.sh
 
 # The C library as installed: every compiler and checker, bare metal, and the integrations.
 ffi: setup

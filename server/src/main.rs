@@ -1,35 +1,24 @@
 //! `phishcnn`: scores URLs for phishing on the command line and over HTTP.
 
 mod cli;
-mod compressed;
-mod escape;
 mod eval;
-mod explain;
-mod failure;
 mod feedback;
-mod inspect;
-mod json;
-mod lines;
-mod model;
-mod parallel;
-mod score;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use phishcnn_cli::failure;
+use phishcnn_cli::parquet::NoParquet;
 
-use crate::cli::{Cli, Command, ModelCommand};
+use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Score(args) => score::run(&args),
-        Command::Explain(args) => explain::run(&args),
+        Command::Shared(command) => phishcnn_cli::run(&command, &NoParquet),
         Command::Eval(args) => eval::run(&args),
-        Command::Model(ModelCommand::Info(args)) => inspect::info(&args),
-        Command::Model(ModelCommand::Check(args)) => inspect::check(&args),
         Command::Feedback(command) => feedback::run(&command),
         Command::Serve(args) => serve::run(*args),
     };
-    failure::exit_code(result)
+    ExitCode::from(failure::exit_code(result))
 }

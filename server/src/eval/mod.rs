@@ -5,15 +5,15 @@ mod report;
 mod rows;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
+use phishcnn_cli::failure::{Failure, Outcome};
+use phishcnn_cli::model::{self, Loaded, Scorer};
+use phishcnn_cli::{parallel, score};
 use phishcnn_core::Error;
 
 use crate::cli::EvalArgs;
-use crate::failure::{Failure, Outcome};
-use crate::model::{self, Loaded, Scorer};
-use crate::{parallel, score};
 use metrics::Scored;
 use report::{Collected, Report};
 use rows::{Row, RowBatch, SliceColumn};
@@ -23,7 +23,7 @@ const NO_SLICE: &str = "(none)";
 
 pub(crate) fn run(args: &EvalArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(args.model.path())?;
-    let bar = score::progress_bar();
+    let bar = score::progress_bar(io::stdout().is_terminal());
     let slices = args.slice_column.as_deref().map(SliceColumn::parse).transpose()?;
     let batches = rows::open(&args.files, slices, &bar)?;
 
@@ -101,7 +101,9 @@ fn score_batch(
         let slices = match batch.slice_column {
             None => Vec::new(),
             Some(_) if row.slices.is_empty() => vec![NO_SLICE.to_owned()],
-            Some(_) => row.slices.split(|&b| b == b',').map(crate::escape::visible).collect(),
+            Some(_) => {
+                row.slices.split(|&b| b == b',').map(phishcnn_cli::escape::visible).collect()
+            }
         };
         scored.push(ScoredRow { result, slices });
     }

@@ -7,8 +7,8 @@ use phishcnn_core::Error;
 use serde::Serialize;
 
 use super::metrics::{Confusion, RecallAt, Roc, Scored, expected_calibration_error, wilson};
-use crate::inspect::grouped;
-use crate::model::Loaded;
+use phishcnn_cli::inspect::grouped;
+use phishcnn_cli::model::Loaded;
 
 /// Rows that could not be scored are all counted; so many of them are listed.
 const LISTED_FAILURES: usize = 100;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 
-use crate::compressed::unpack;
-use crate::failure::Failure;
-use crate::lines::{LineBatches, Lines};
+use phishcnn_cli::compressed::unpack;
+use phishcnn_cli::failure::Failure;
+use phishcnn_cli::lines::{LineBatches, Lines};
 
 /// Which column gives the slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl<'a> Row<'a> {
             b"0" | b"legitimate" => false,
             b"" => return Err("a row without a label".to_owned()),
             other => {
-                let other = crate::escape::visible(other.get(..40).unwrap_or(other));
+                let other = phishcnn_cli::escape::visible(other.get(..40).unwrap_or(other));
                 return Err(format!("unknown label {other:?}: 0, 1, legitimate or phishing"));
             }
         };

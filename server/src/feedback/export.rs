@@ -11,7 +11,7 @@ use phishcnn_core::Error;
 use serde::Serialize;
 
 use super::{Entry, FeedbackArg};
-use crate::failure::{Failure, Outcome, note};
+use phishcnn_cli::failure::{Failure, Outcome, note};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::export::{date, midnight};
 use super::{Entry, FeedbackArg};
-use crate::failure::{Failure, Outcome, note};
-use crate::model::hex;
+use phishcnn_cli::failure::{Failure, Outcome, note};
+use phishcnn_cli::model::hex;
 
 /// Rows in one commit.
 const BATCH: usize = 1000;

@@ -17,8 +17,8 @@ use jiff::tz::TimeZone;
 use phishcnn_core::{Error, Score};
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Failure, Outcome};
-use crate::model::hex;
+use phishcnn_cli::failure::{Failure, Outcome};
+use phishcnn_cli::model::hex;
 
 pub(crate) use export::ExportArgs;
 pub(crate) use import::ImportArgs;

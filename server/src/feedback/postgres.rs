@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Counts, Entry, Kept, Scored, Store, StoreError};
-use crate::failure::Failure;
+use phishcnn_cli::failure::Failure;
 
 /// In order; the table `phishcnn_migrations` tells how many of them a database has had.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres-1.sql")];

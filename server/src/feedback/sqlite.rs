@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{Counts, Entry, Kept, Scored, Store, StoreError};
-use crate::failure::Failure;
+use phishcnn_cli::failure::Failure;
 
 /// In order; how many of them a file has had is its `user_version`.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite-1.sql")];

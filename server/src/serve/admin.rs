@@ -12,8 +12,8 @@ use super::app::App;
 use super::body;
 use super::engine::Live;
 use super::problem::Problem;
-use crate::failure::Failure;
-use crate::model::Loaded;
+use phishcnn_cli::failure::Failure;
+use phishcnn_cli::model::Loaded;
 
 /// Largest model file that `PUT /admin/model` takes, in bytes.
 const MODEL_MAX: usize = 64 << 20;

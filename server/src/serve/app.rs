@@ -25,8 +25,8 @@ use super::observe::observe;
 use super::problem::Problem;
 use super::settings::ServeArgs;
 use super::{admin, body, docs, feedback, inference, legacy, page, urls};
-use crate::failure::Failure;
 use crate::feedback::Writer;
+use phishcnn_cli::failure::Failure;
 
 /// The service. Lives as long as the process.
 pub(crate) struct App {

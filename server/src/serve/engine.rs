@@ -14,9 +14,9 @@ use tracing::info;
 use super::drift::Drift;
 use super::metrics::{Metrics, Verdicts};
 use super::settings::ServeArgs;
-use crate::escape::visible;
-use crate::failure::Failure;
-use crate::model::{Loaded, Scratch};
+use phishcnn_cli::escape::visible;
+use phishcnn_cli::failure::Failure;
+use phishcnn_cli::model::{Loaded, Scratch};
 
 thread_local! {
     /// Each thread's scratch memory: no lock, no allocation after the first call.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::problem::Problem;
-use crate::failure::Failure;
+use phishcnn_cli::failure::Failure;
 
 /// Digests of the keys that are accepted; without any, everybody may store.
 pub(crate) struct Keys(Option<Vec<[u8; 32]>>);

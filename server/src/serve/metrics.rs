@@ -15,7 +15,7 @@ use prometheus::{
 };
 
 use super::app::App;
-use crate::model::Loaded;
+use phishcnn_cli::model::Loaded;
 
 /// Bytes and characters of URLs and their parts.
 const LENGTHS: [f64; 14] =

@@ -37,9 +37,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::failure::{Failure, Outcome};
 use app::App;
 use connections::{Drained, FAREWELLS_MAX, Listener};
+use phishcnn_cli::failure::{Failure, Outcome};
 pub(crate) use settings::ServeArgs;
 
 /// Open files besides connections: listeners, the store, models.

@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use super::app::App;
-use crate::model::Loaded;
+use phishcnn_cli::model::Loaded;
 
 /// Only this service's own script and style run, and they may talk only to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \

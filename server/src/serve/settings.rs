@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use phishcnn_core::{Error, MAX_URL_LEN};
 use tracing::Level;
 
-use crate::cli::ModelArg;
-use crate::failure::Failure;
 use crate::feedback::FeedbackArg;
+use phishcnn_cli::args::ModelArg;
+use phishcnn_cli::failure::Failure;
 
 const PREFIX: &str = "PHISHCNN_";
 
@@ -193,7 +193,7 @@ fn file(text: &str) -> Result<PathBuf, String> {
 }
 
 fn base_rate(text: &str) -> Result<f32, String> {
-    crate::cli::base_rate(text).map_err(|why| bad(&why))
+    phishcnn_cli::args::base_rate(text).map_err(|why| bad(&why))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

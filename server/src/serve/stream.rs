@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::connections::Connection;
 use super::engine::Current;
-use crate::json::ResultJson;
+use phishcnn_cli::json::ResultJson;
 
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 

@@ -14,8 +14,8 @@ use super::app::App;
 use super::body::JsonBody;
 use super::problem::Problem;
 use super::stream;
-use crate::inspect::Info;
-use crate::json::{ExplainJson, ResultJson, ScoreJson};
+use phishcnn_cli::inspect::Info;
+use phishcnn_cli::json::{ExplainJson, ResultJson, ScoreJson};
 
 /// URLs that are scored before a thread looks after other requests: about a millisecond.
 const BREATH: usize = 64;

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use phishcnn_core::{Error, Score, Segment};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// `{"url","logit","probability","verdict","truncated"}`
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ScoreJson<'a> {
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ScoreJson<'a> {
     /// As given.
     url: Cow<'a, str>,
     /// The network's output; higher is more like phishing.
@@ -16,7 +16,7 @@ pub(crate) struct ScoreJson<'a> {
     /// Calibrated, 0 to 1.
     probability: f32,
     /// benign, suspicious or phishing.
-    #[schema(example = "benign")]
+    #[cfg_attr(feature = "openapi", schema(example = "benign"))]
     verdict: &'static str,
     /// The URL was longer than the model reads.
     truncated: bool,
@@ -24,7 +24,7 @@ pub(crate) struct ScoreJson<'a> {
 
 impl<'a> ScoreJson<'a> {
     /// Bytes that are not UTF-8 appear as U+FFFD.
-    pub(crate) fn new(url: &'a [u8], score: &Score) -> Self {
+    pub fn new(url: &'a [u8], score: &Score) -> Self {
         Self {
             url: String::from_utf8_lossy(url),
             logit: score.logit,
@@ -36,24 +36,28 @@ impl<'a> ScoreJson<'a> {
 }
 
 /// `{"url","error":{"code","message"}}`, without `url` where the input has none.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct FailedJson<'a> {
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FailedJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<Cow<'a, str>>,
     error: ErrorJson,
 }
 
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct ErrorJson {
     /// The public error number.
-    #[schema(example = 201)]
+    #[cfg_attr(feature = "openapi", schema(example = 201))]
     code: u16,
-    #[schema(example = "empty URL")]
+    #[cfg_attr(feature = "openapi", schema(example = "empty URL"))]
     message: &'static str,
 }
 
 impl<'a> FailedJson<'a> {
-    pub(crate) fn new(url: &'a [u8], error: Error) -> Self {
+    /// Bytes that are not UTF-8 appear as U+FFFD.
+    #[must_use]
+    pub fn new(url: &'a [u8], error: Error) -> Self {
         Self { url: Some(String::from_utf8_lossy(url)), ..Self::nameless(error) }
     }
 
@@ -63,15 +67,20 @@ impl<'a> FailedJson<'a> {
 }
 
 /// One of many: a score, or why there is none.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
-pub(crate) enum ResultJson<'a> {
+pub enum ResultJson<'a> {
+    /// A score.
     Scored(ScoreJson<'a>),
+    /// Why there is none.
     Failed(FailedJson<'a>),
 }
 
 impl<'a> ResultJson<'a> {
-    pub(crate) fn new(url: &'a [u8], result: Result<Score, Error>) -> Self {
+    /// One of the two.
+    #[must_use]
+    pub fn new(url: &'a [u8], result: Result<Score, Error>) -> Self {
         match result {
             Ok(score) => Self::Scored(ScoreJson::new(url, &score)),
             Err(error) => Self::Failed(FailedJson::new(url, error)),
@@ -79,21 +88,23 @@ impl<'a> ResultJson<'a> {
     }
 
     /// The input has no URL that could be shown.
-    pub(crate) fn nameless(error: Error) -> Self {
+    pub fn nameless(error: Error) -> Self {
         Self::Failed(FailedJson::nameless(error))
     }
 }
 
 /// A score with its `segments`.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ExplainJson<'a> {
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExplainJson<'a> {
     #[serde(flatten)]
     score: ScoreJson<'a>,
     segments: Vec<SegmentJson<'a>>,
 }
 
 /// `start` and `end` count bytes of the URL as given.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct SegmentJson<'a> {
     start: usize,
     end: usize,
@@ -103,7 +114,9 @@ struct SegmentJson<'a> {
 }
 
 impl<'a> ExplainJson<'a> {
-    pub(crate) fn new(url: &'a [u8], score: &Score, segments: &[Segment]) -> Self {
+    /// Bytes that are not UTF-8 appear as U+FFFD.
+    #[must_use]
+    pub fn new(url: &'a [u8], score: &Score, segments: &[Segment]) -> Self {
         let segment = |s: &Segment| SegmentJson {
             start: s.start,
             end: s.end,

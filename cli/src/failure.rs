@@ -2,13 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
 use phishcnn_core::Error;
 
 /// A command that reached its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Exit code 0.
     Ok,
     /// Exit code 1: every failed input was reported where its result would stand.
@@ -17,7 +16,7 @@ pub(crate) enum Outcome {
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// An input that could not be read to its end; exit code 1.
     Input(String),
     /// Wrong arguments or settings; exit code 2.
@@ -30,7 +29,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// A failure that carries one of the public numbers: `402: bad value: …`.
-    pub(crate) fn setting(error: Error, what: impl Display) -> Self {
+    pub fn setting(error: Error, what: impl Display) -> Self {
         Self::Usage(format!("{error}: {what}"))
     }
 }
@@ -54,13 +53,13 @@ impl From<csv::Error> for Failure {
 }
 
 /// Says on standard error what went wrong and gives the exit code.
-pub(crate) fn exit_code(result: Result<Outcome, Failure>) -> ExitCode {
+pub fn exit_code(result: Result<Outcome, Failure>) -> u8 {
     let (message, code) = match result {
-        Ok(Outcome::Ok) => return ExitCode::SUCCESS,
-        Ok(Outcome::SomeInputsFailed) => return ExitCode::from(1),
+        Ok(Outcome::Ok) => return 0,
+        Ok(Outcome::SomeInputsFailed) => return 1,
         // The reader (`head`, a closed pager) has seen enough: not a failure.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            return ExitCode::SUCCESS;
+            return 0;
         }
         Err(Failure::Output(error)) => (format!("cannot write the output: {error}"), 1),
         Err(Failure::Input(message)) => (message, 1),
@@ -68,15 +67,15 @@ pub(crate) fn exit_code(result: Result<Outcome, Failure>) -> ExitCode {
         Err(Failure::Model(message)) => (message, 3),
     };
     note(&format!("error: {message}"));
-    ExitCode::from(code)
+    code
 }
 
 /// One line on standard error; a closed standard error is no reason to fail.
-pub(crate) fn note(message: &str) {
+pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Whether standard output takes colour: a terminal, and the user has not set `NO_COLOR`.
-pub(crate) fn colour() -> bool {
+pub fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }

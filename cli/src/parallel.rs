@@ -10,7 +10,7 @@ use crate::failure::Failure;
 const QUEUE: usize = 4;
 
 /// The number of threads when the user names none.
-pub(crate) fn default_threads() -> NonZeroUsize {
+pub fn default_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -19,7 +19,7 @@ pub(crate) fn default_threads() -> NonZeroUsize {
 /// Batch `i` goes to worker `i mod threads` and its result is fetched from there, so order needs
 /// no numbering and each queue's bound limits the memory. The threads are not scoped: when `sink`
 /// fails (a closed pipe), the command ends although the reader may still wait for its input.
-pub(crate) fn in_order<B, R, W>(
+pub fn in_order<B, R, W>(
     batches: impl Iterator<Item = B> + Send + 'static,
     threads: NonZeroUsize,
     mut worker: impl FnMut() -> W,

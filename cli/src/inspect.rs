@@ -4,9 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::cli::{CheckArgs, InfoArgs, ModelArg, ReportFormat};
+use crate::args::{CheckArgs, InfoArgs, ModelArg, ReportFormat};
 use crate::failure::{Failure, Outcome};
 use crate::model::{self, Loaded};
 
@@ -14,8 +13,9 @@ use crate::model::{self, Loaded};
 const USUAL_TOKENS: usize = 64;
 
 /// What a model is.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Info<'m> {
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Info<'m> {
     name: &'m str,
     version: &'m str,
     /// Where the file came from: a path or `embedded`.
@@ -37,20 +37,26 @@ pub(crate) struct Info<'m> {
 }
 
 /// Logits from which a verdict holds.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Thresholds {
     phishing: f32,
     suspicious: f32,
 }
 
 /// probability = sigmoid(a · logit + b)
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Calibration {
     a: f32,
     b: f32,
 }
 
-pub(crate) fn info(args: &InfoArgs) -> Result<Outcome, Failure> {
+/// Says what a model is.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn info(args: &InfoArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(chosen(args.file.as_deref(), &args.model))?;
     let info = Info::new(loaded);
     let mut out = io::stdout().lock();
@@ -65,7 +71,9 @@ pub(crate) fn info(args: &InfoArgs) -> Result<Outcome, Failure> {
 }
 
 impl<'m> Info<'m> {
-    pub(crate) fn new(loaded: &'m Loaded) -> Self {
+    /// Collects it.
+    #[must_use]
+    pub fn new(loaded: &'m Loaded) -> Self {
         let model = loaded.model();
         let metadata = model.metadata();
         let text = |key| metadata.get(key).unwrap_or_default();
@@ -128,7 +136,8 @@ impl<'m> Info<'m> {
 }
 
 /// Digits in groups of three.
-pub(crate) fn grouped(number: u64) -> String {
+#[must_use]
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -140,7 +149,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-pub(crate) fn check(args: &CheckArgs) -> Result<Outcome, Failure> {
+/// Loads a model and scores a few odd URLs.
+///
+/// # Errors
+/// When the model fails.
+pub fn check(args: &CheckArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(chosen(args.file.as_deref(), &args.model))?;
     loaded.self_test().map_err(|why| Failure::Model(format!("model {}: {why}", loaded.source)))?;
     let model = loaded.model();

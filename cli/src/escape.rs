@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// Shows bytes as one line of text in which nothing acts on a terminal or reorders the reader's
 /// view: control, bidirectional and invisible characters appear as `\u{…}`, bytes that are not
 /// UTF-8 as `\xNN`.
-pub(crate) fn visible(bytes: &[u8]) -> String {
+pub fn visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use phishcnn_core::{Score, Segment};
 
-use crate::cli::{ExplainArgs, ReportFormat};
+use crate::args::{ExplainArgs, ReportFormat};
 use crate::escape::visible;
 use crate::failure::{self, Failure, Outcome};
 use crate::json::ExplainJson;
@@ -14,7 +14,11 @@ use crate::score::tint;
 /// Length of the longest bar, in characters.
 const BAR: f32 = 20.0;
 
-pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome, Failure> {
+/// Explains one URL.
+///
+/// # Errors
+/// When the model or the URL cannot be used.
+pub fn run(args: &ExplainArgs) -> Result<Outcome, Failure> {
     let loaded = model::load(args.model.path())?;
     let url = args.url.as_encoded_bytes();
     let (score, segments) = match Scorer::new(loaded).explain(url) {

@@ -35,16 +35,16 @@ self_cell! {
 }
 
 /// A model and the file that it borrows from.
-pub(crate) struct Loaded {
+pub struct Loaded {
     cell: InPlace,
     /// Where it came from: a path or `embedded`.
-    pub(crate) source: String,
+    pub source: String,
     sha256: OnceLock<String>,
 }
 
 impl Loaded {
     /// Loads `path`, or the embedded compact model.
-    pub(crate) fn load(path: Option<&Path>) -> Result<Self, Failure> {
+    pub fn load(path: Option<&Path>) -> Result<Self, Failure> {
         match path {
             None => Self::in_place(File::Embedded, "embedded".to_owned()),
             Some(path) => {
@@ -57,7 +57,7 @@ impl Loaded {
     }
 
     /// Loads a model file from memory; `source` says where it came from.
-    pub(crate) fn from_bytes(bytes: &[u8], source: String) -> Result<Self, Failure> {
+    pub fn from_bytes(bytes: &[u8], source: String) -> Result<Self, Failure> {
         let mut blocks = vec![Block::ZERO; bytes.len().div_ceil(size_of::<Block>())];
         for (to, from) in as_bytes_mut(&mut blocks).iter_mut().zip(bytes) {
             *to = *from;
@@ -73,17 +73,19 @@ impl Loaded {
         Ok(Self { cell, source, sha256: OnceLock::new() })
     }
 
-    pub(crate) fn model(&self) -> &Model<'_> {
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model<'_> {
         self.cell.borrow_dependent()
     }
 
     /// The whole file, as read.
-    pub(crate) fn file(&self) -> &[u8] {
+    pub fn file(&self) -> &[u8] {
         self.cell.borrow_owner().bytes()
     }
 
     /// SHA-256 of the file in hexadecimal: the model's identity on every surface.
-    pub(crate) fn sha256(&self) -> &str {
+    pub fn sha256(&self) -> &str {
         self.sha256.get_or_init(|| hex(&Sha256::digest(self.file())))
     }
 
@@ -91,7 +93,7 @@ impl Loaded {
     ///
     /// # Errors
     /// What went wrong, with the URL's number or the vector.
-    pub(crate) fn self_test(&self) -> Result<(), String> {
+    pub fn self_test(&self) -> Result<(), String> {
         let long = [b"http://a.example/".to_vec(), vec![b'%'; 60_000]].concat();
         let odd: [&[u8]; 8] = [
             b"a",
@@ -142,7 +144,7 @@ fn golden(line: &str) -> Result<Vec<(f64, &str)>, String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -152,13 +154,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The model of a command. It is never freed: a command works with one model until it ends, and
 /// threads that outlive a command's borrow may then hold it.
-pub(crate) fn load(path: Option<&Path>) -> Result<&'static Loaded, Failure> {
+pub fn load(path: Option<&Path>) -> Result<&'static Loaded, Failure> {
     Ok(Box::leak(Box::new(Loaded::load(path)?)))
 }
 
 /// Scratch memory that grows to what a model needs and is used for every URL.
 #[derive(Default)]
-pub(crate) struct Scratch(Vec<Block>);
+pub struct Scratch(Vec<Block>);
 
 impl Scratch {
     fn bytes(&mut self, len: usize) -> &mut [u8] {
@@ -169,11 +171,19 @@ impl Scratch {
         as_bytes_mut(&mut self.0)
     }
 
-    pub(crate) fn score(&mut self, model: &Model<'_>, url: &[u8]) -> Result<Score, Error> {
+    /// As [`Model::score`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn score(&mut self, model: &Model<'_>, url: &[u8]) -> Result<Score, Error> {
         model.score(url, self.bytes(model.scratch_len()))
     }
 
-    pub(crate) fn explain(
+    /// As [`Model::explain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain(
         &mut self,
         model: &Model<'_>,
         url: &[u8],
@@ -187,21 +197,31 @@ impl Scratch {
 }
 
 /// One thread's model and working memory.
-pub(crate) struct Scorer<'a> {
+pub struct Scorer<'a> {
     model: &'a Model<'a>,
     scratch: Scratch,
 }
 
 impl<'a> Scorer<'a> {
-    pub(crate) fn new(loaded: &'a Loaded) -> Self {
+    /// A scorer of this model.
+    #[must_use]
+    pub fn new(loaded: &'a Loaded) -> Self {
         Self { model: loaded.model(), scratch: Scratch::default() }
     }
 
-    pub(crate) fn score(&mut self, url: &[u8]) -> Result<Score, Error> {
+    /// As [`Model::score`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn score(&mut self, url: &[u8]) -> Result<Score, Error> {
         self.scratch.score(self.model, url)
     }
 
-    pub(crate) fn explain(&mut self, url: &[u8]) -> Result<(Score, Vec<Segment>), Error> {
+    /// As [`Model::explain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain(&mut self, url: &[u8]) -> Result<(Score, Vec<Segment>), Error> {
         self.scratch.explain(self.model, url)
     }
 }

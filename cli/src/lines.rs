@@ -11,21 +11,44 @@ const BUFFER: usize = 64 << 10;
 
 /// Some consecutive lines, without their line ends.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub struct Lines {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Lines {
-    pub(crate) fn one(line: &[u8]) -> Self {
+    /// A single line.
+    #[must_use]
+    pub fn one(line: &[u8]) -> Self {
         Self { bytes: line.to_vec(), ends: vec![line.len()] }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Appends a line.
+    pub fn push(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Number of lines.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    /// Bytes of all lines together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of every line.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
             let line = self.bytes.get(start..end).unwrap_or_default();
@@ -37,12 +60,13 @@ impl Lines {
 
 /// Cuts a reader into batches of lines. A batch is what one read delivered, at least one line:
 /// files come in large batches, and a slow pipe gets each answer at once.
-pub(crate) struct LineBatches<R> {
+pub struct LineBatches<R> {
     reader: BufReader<R>,
 }
 
 impl<R: Read> LineBatches<R> {
-    pub(crate) fn new(source: R) -> Self {
+    /// Reads from `source`.
+    pub fn new(source: R) -> Self {
         Self { reader: BufReader::with_capacity(BUFFER, source) }
     }
 

@@ -1,16 +1,23 @@
-//! Opens text files, unpacking gzip and Zstandard as they are read.
+//! Files packed with gzip or Zstandard, unpacked as they are read, packed as they are written.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The text in `source`. What is packed is known by its first bytes, whatever the file's name.
-pub(crate) fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+///
+/// # Errors
+/// When its start cannot be read; a damaged file fails where the damage is read.
+pub fn unpack(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut first = Vec::with_capacity(ZSTD.len());
     source.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first)?;
     let (gzip, zstd) = (first.starts_with(&GZIP), first.starts_with(&ZSTD));
@@ -85,6 +92,68 @@ impl<R: Read> Read for ZstdFrames<R> {
     }
 }
 
+/// Text of one Zstandard frame.
+const FRAME_TEXT: usize = 1 << 20;
+
+/// An output, packed where its file's name says so.
+pub enum Packer {
+    /// Not packed.
+    Plain(Box<dyn Write>),
+    /// `.gz`
+    Gzip(GzEncoder<File>),
+    /// `.zst`: the file, and the text of the frame to come.
+    Zstd(File, Vec<u8>),
+}
+
+impl Packer {
+    /// Writes to `file`, in the form that its name asks for.
+    #[must_use]
+    pub fn new(file: File, name: &Path) -> Self {
+        match name.extension().and_then(|end| end.to_str()) {
+            Some("gz") => Self::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+            Some("zst") => Self::Zstd(file, vec![]),
+            _ => Self::Plain(Box::new(file)),
+        }
+    }
+
+    /// Writes what is still held back.
+    ///
+    /// # Errors
+    /// When the file cannot take it.
+    pub fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.flush(),
+            Self::Gzip(out) => out.try_finish(),
+            Self::Zstd(out, text) => {
+                out.write_all(&compress_to_vec(text.as_slice(), CompressionLevel::Fastest))?;
+                text.clear();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Write for Packer {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(out) => out.write(text),
+            Self::Gzip(out) => out.write(text),
+            Self::Zstd(_, waiting) => {
+                waiting.extend_from_slice(text);
+                if waiting.len() >= FRAME_TEXT {
+                    self.finish()?;
+                }
+                Ok(text.len())
+            }
+        }
+    }
+
+    /// Packed files are not read while they grow, and packing pieces would make them larger.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Self::Plain(out) = self { out.flush() } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +191,21 @@ mod tests {
         let two = [&FRAME[..], &FRAME].concat();
         assert!(text(&two[..two.len() - 5]).is_err());
         assert!(text(&[&FRAME[..], b"junk"].concat()).is_err());
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_to_the_same() {
+        let lines: String = (0..200_000).map(|i| format!("http://host{i}.example/\n")).collect();
+        let directory = tempfile::tempdir().unwrap();
+        for (name, magic) in [("a.gz", &GZIP[..]), ("a.zst", &ZSTD), ("a.txt", b"http")] {
+            let path = directory.path().join(name);
+            let mut packer = Packer::new(File::create(&path).unwrap(), &path);
+            packer.write_all(lines.as_bytes()).unwrap();
+            packer.flush().unwrap();
+            packer.finish().unwrap();
+            let packed = std::fs::read(&path).unwrap();
+            assert!(packed.starts_with(magic));
+            assert!(text(&packed).unwrap() == lines, "{name}");
+        }
     }
 }
