@@ -23,11 +23,20 @@ fn with(settings: &[(&str, &str)]) -> Service {
     Service::start_with(command)
 }
 
-/// The built-in model with other metadata.
-fn model_with(metadata: &[(&str, &str)]) -> Vec<u8> {
+/// Of the embedded model.
+fn header_and_data() -> (Value, &'static [u8]) {
     let (len, rest) = COMPACT.split_at(8);
     let (header, data) = rest.split_at(u64::from_le_bytes(len.try_into().unwrap()) as usize);
-    let mut header: Value = serde_json::from_slice(header).unwrap();
+    (serde_json::from_slice(header).unwrap(), data)
+}
+
+fn version() -> String {
+    header_and_data().0["__metadata__"]["phishcnn.version"].as_str().unwrap().to_owned()
+}
+
+/// The built-in model with other metadata.
+fn model_with(metadata: &[(&str, &str)]) -> Vec<u8> {
+    let (mut header, data) = header_and_data();
     for (key, value) in metadata {
         header["__metadata__"][*key] = json!(value);
     }
@@ -280,7 +289,10 @@ fn a_hangup_reads_the_model_again_unless_it_fails_its_tests() {
     let is = |role: &str, version: &str| {
         models.iter().any(|line| line.contains(role) && line.contains(version))
     };
-    assert!(is("role=\"live\"", "\"9.9.9\"") && is("role=\"shadow\"", "\"0.1.0\""), "{models:?}");
+    assert!(
+        is("role=\"live\"", "\"9.9.9\"") && is("role=\"shadow\"", &format!("\"{}\"", version())),
+        "{models:?}"
+    );
 }
 
 #[test]
@@ -379,9 +391,9 @@ fn the_open_inference_protocol() {
     assert_eq!(get("/v2/health/ready"), (200, json!({ "ready": true })));
     assert_eq!(get("/v2").1["name"], "phishcnn");
     assert_eq!(get(&format!("{model}/ready")).0, 200);
-    assert_eq!(get(&format!("{model}/versions/0.1.0/ready")).0, 200);
+    assert_eq!(get(&format!("{model}/versions/{}/ready", version())).0, 200);
     let (status, about) = get(model);
-    assert_eq!((status, &about["versions"]), (200, &json!(["0.1.0"])));
+    assert_eq!((status, &about["versions"]), (200, &json!([version()])));
     assert_eq!(about["inputs"], json!([{ "name": "url", "datatype": "BYTES", "shape": [-1] }]));
     assert_eq!(about["outputs"][0]["datatype"], "FP32");
 
