@@ -36,6 +36,9 @@ use super::settings::ServeArgs;
 /// A connection younger in its phase than this is not closed to make room: it may be about to ask.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// How long a look for room that found none counts.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long a client may take to receive the farewell of a closed connection.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -113,13 +116,16 @@ impl Connection {
 /// The open connections of all listeners.
 pub(crate) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Until when no room is looked for: in a flood, each refusal would look at all connections.
+    full_until: Mutex<Instant>,
     next: AtomicU64,
     most: usize,
 }
 
 impl Connections {
     pub(crate) fn new(most: usize) -> Self {
-        Self { open: Mutex::default(), next: AtomicU64::new(0), most }
+        let full_until = Mutex::new(Instant::now());
+        Self { open: Mutex::default(), full_until, next: AtomicU64::new(0), most }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -130,12 +136,20 @@ impl Connections {
     fn enter(&'static self, connection: &Arc<Connection>, metrics: &Metrics) -> Option<Entered> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= self.most {
+            let mut full_until = self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            if now < *full_until {
+                return None;
+            }
             let oldest = open
                 .values()
                 .filter_map(|other| Some((other.resting()?, other)))
                 .min_by_key(|(since, _)| *since)
-                .filter(|(since, _)| since.elapsed() >= SETTLED);
-            let (_, oldest) = oldest?;
+                .filter(|(since, _)| now.duration_since(*since) >= SETTLED);
+            let Some((_, oldest)) = oldest else {
+                *full_until = now + LOOK_AGAIN;
+                return None;
+            };
             oldest.enter(Phase::Leaving);
             oldest.leave.notify_one();
             metrics.connections_evicted.inc();
