@@ -110,7 +110,7 @@ def check(inputs: Path, output: Path) -> None:
 
 
 def some_output(output: Path) -> bool:
-    return any(output.glob("**/*.parquet*"))
+    return any(output.glob("**/*.snappy.parquet"))
 
 
 def test_executors_and_their_workers_are_killed_and_no_row_is_lost_or_doubled(start, inputs, tmp_path):
@@ -120,7 +120,11 @@ def test_executors_and_their_workers_are_killed_and_no_row_is_lost_or_doubled(st
     def running(what: str):
         return [pid for pid, command in descendants(process.pid).items() if what in command]
 
-    wait_for(lambda: len(running("CoarseGrainedExecutorBackend")) >= 2 and some_output(output), process)
+    def at_work() -> bool:
+        executors, workers = running("CoarseGrainedExecutorBackend"), running("pyspark.daemon")
+        return len(executors) >= 2 and len(workers) >= 1 and some_output(output)
+
+    wait_for(at_work, process)
     victims = running("pyspark.daemon")[-1:] + running("CoarseGrainedExecutorBackend")[:1]
     assert len(victims) == 2
     assert not (output / f"part-{FILES - 1}.parquet/_SUCCESS").exists(), "nothing was left to be killed for"
