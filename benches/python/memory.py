@@ -1,4 +1,4 @@
-"""Memory of a long run: `python benches/python/memory.py [URLS]` scores a stream of Arrow batches."""
+"""Memory of a long run: `python benches/python/memory.py [URLS [MODEL]]` scores a stream of Arrow batches."""
 
 import json
 import os
@@ -16,8 +16,8 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(count: int) -> None:
-    model = phishcnn.Model()
+def main(count: int, file: str | None = None) -> None:
+    model = phishcnn.Model.load(file) if file else phishcnn.Model()
     pool = urls(ROWS)
     sizes, flagged = [], 0
     for i in range(count // ROWS):
@@ -40,4 +40,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000, *sys.argv[2:])

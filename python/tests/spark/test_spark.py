@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,17 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-def start(inputs: Path, output: Path) -> subprocess.Popen:
+@pytest.fixture
+def start() -> Iterator[Callable[[Path, Path], subprocess.Popen]]:
+    """Starts a run; whatever still lives at the end of a test is killed."""
+    started = []
+    yield lambda inputs, output: started.append(submit(inputs, output)) or started[-1]
+    for process in started:
+        for pid in descendants(process.pid) if process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
+
+
+def submit(inputs: Path, output: Path) -> subprocess.Popen:
     environment = {
         **os.environ,
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
@@ -76,12 +87,14 @@ def descendants(process: int) -> dict[int, str]:
     return {pid: found[pid][1] for pid in inside if pid in found}
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = 120):
+def wait_for(condition, process: subprocess.Popen, seconds: float = 400):
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         if value := condition():
             return value
         time.sleep(0.05)
+    for pid in descendants(process.pid) if process.poll() is None else ():
+        os.kill(pid, signal.SIGKILL)
     raise AssertionError(process.communicate(timeout=30))
 
 
@@ -97,30 +110,34 @@ def check(inputs: Path, output: Path) -> None:
 
 
 def some_output(output: Path) -> bool:
-    return any(output.glob("**/*.parquet*"))
+    return any(output.glob("**/*.snappy.parquet"))
 
 
-def test_executors_and_their_workers_are_killed_and_no_row_is_lost_or_doubled(inputs, tmp_path):
+def test_executors_and_their_workers_are_killed_and_no_row_is_lost_or_doubled(start, inputs, tmp_path):
     output = tmp_path / "out"
     process = start(inputs, output)
 
     def running(what: str):
         return [pid for pid, command in descendants(process.pid).items() if what in command]
 
-    wait_for(lambda: len(running("CoarseGrainedExecutorBackend")) >= 2 and some_output(output), process)
+    def at_work() -> bool:
+        executors, workers = running("CoarseGrainedExecutorBackend"), running("pyspark.daemon")
+        return len(executors) >= 2 and len(workers) >= 1 and some_output(output)
+
+    wait_for(at_work, process)
     victims = running("pyspark.daemon")[-1:] + running("CoarseGrainedExecutorBackend")[:1]
     assert len(victims) == 2
     assert not (output / f"part-{FILES - 1}.parquet/_SUCCESS").exists(), "nothing was left to be killed for"
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
-    out, log = process.communicate(timeout=240)
+    out, log = process.communicate(timeout=500)
     assert process.returncode == 0, log
     assert out.count(": scored") == FILES
     assert "ExecutorLostFailure" in log or "Lost executor" in log or "exited unexpectedly" in log
     check(inputs, output)
 
 
-def test_a_run_that_died_goes_on_where_it_was(inputs, tmp_path):
+def test_a_run_that_died_goes_on_where_it_was(start, inputs, tmp_path):
     output = tmp_path / "out"
     process = start(inputs, output)
     wait_for(lambda: (output / "part-0.parquet/_SUCCESS").exists(), process)
@@ -129,7 +146,7 @@ def test_a_run_that_died_goes_on_where_it_was(inputs, tmp_path):
     process.communicate(timeout=30)
     done = {path.parent.name: path.stat().st_mtime_ns for path in output.glob("*/_SUCCESS")}
     assert 1 <= len(done) < FILES
-    out, log = start(inputs, output).communicate(timeout=240)
+    out, log = start(inputs, output).communicate(timeout=500)
     assert out.count("done before") == len(done) and out.count(": scored") == FILES - len(done), log
     for name, time_ns in done.items():
         assert (output / name / "_SUCCESS").stat().st_mtime_ns == time_ns
