@@ -472,6 +472,38 @@ fn slow_clients_are_told_so() {
 
 /// A client that sends lines for ever and reads none of the answers.
 #[test]
+fn an_answer_before_the_body_does_not_break_the_connection() {
+    let service = Service::start();
+    let mut stream = connect(&service);
+    let body = vec![b' '; 3 << 20];
+    for (path, status) in [("/nowhere", "404"), ("/v1/score", "413")] {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        stream.write_all(&body).unwrap();
+        assert_eq!(next_status(&mut stream), status, "{path}");
+    }
+    stream.write_all(b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(next_status(&mut stream), "200");
+}
+
+/// Of the next answer, which is read whole.
+fn next_status(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length = length.split("\r\n").next().unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    head[9..12].to_owned()
+}
+
+#[test]
 fn who_does_not_read_is_cut_off() {
     let service = with(&[("HEADER_TIMEOUT", "400ms"), ("BODY_TIMEOUT", "1s")]);
     let mut stream = connect(&service);

@@ -123,6 +123,7 @@ fn surrounded(routes: Router<&'static App>, app: &'static App) -> Router {
         .layer(middleware::from_fn_with_state(app, deadline))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
+        .layer(middleware::from_fn_with_state(app, body::read_to_the_end))
         .layer(middleware::from_fn_with_state(app, observe))
         .with_state(app)
 }

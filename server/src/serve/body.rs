@@ -1,15 +1,19 @@
 //! Reading requests: size, time, encoding, JSON.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
+use hyper::body::{Frame, SizeHint};
 use phishcnn_core::Error;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -36,10 +40,6 @@ impl<T: DeserializeOwned> FromRequest<&'static App> for JsonBody<T> {
     }
 }
 
-/// What a client may still send of a body that is refused already: one that is cut off while it
-/// writes sees a broken connection and not the answer.
-const DRAINED: usize = 16 << 20;
-
 /// The whole body, of `most` bytes at most and within the limit of time.
 pub(crate) async fn whole(request: Request, most: usize, app: &App) -> Result<Bytes, Problem> {
     let gathered = timeout(app.settings.body_timeout, gather(request.into_body(), most)).await;
@@ -51,25 +51,75 @@ pub(crate) async fn whole(request: Request, most: usize, app: &App) -> Result<By
 
 async fn gather(body: Body, most: usize) -> Result<Bytes, Problem> {
     let mut chunks = body.into_data_stream();
-    let (mut kept, mut dropped) = (Vec::new(), 0);
+    let mut kept = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk =
             chunk.map_err(|error| Problem::detailed(Error::MalformedRequest, error.to_string()))?;
-        if dropped == 0 && kept.len() + chunk.len() <= most {
-            kept.extend_from_slice(&chunk);
-            continue;
+        if kept.len() + chunk.len() > most {
+            let told = format!("at most {most} bytes, unpacked");
+            return Err(Problem::detailed(Error::BodyTooLarge, told));
         }
-        kept = Vec::new();
-        dropped += chunk.len();
-        if dropped > DRAINED {
-            break;
-        }
-    }
-    if dropped > 0 {
-        let told = format!("at most {most} bytes, unpacked");
-        return Err(Problem::detailed(Error::BodyTooLarge, told));
+        kept.extend_from_slice(&chunk);
     }
     Ok(kept.into())
+}
+
+/// What is still taken of a body that nobody wants.
+const LEFTOVER_MAX: usize = 16 << 20;
+
+/// Reads what a handler has left of a body (it was too large, or the path is unknown) before the
+/// answer goes out. Otherwise the connection would have to be cut off while its client writes,
+/// who then sees a broken connection and not the answer, or loses its next request.
+pub(crate) async fn read_to_the_end(
+    State(app): State<&'static App>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = Arc::new(Mutex::new(body));
+    let response = next.run(Request::from_parts(parts, Body::new(Lent(body.clone())))).await;
+    let unread =
+        Arc::into_inner(body).map(|body| body.into_inner().unwrap_or_else(PoisonError::into_inner));
+    // A handler that still streams has the body, and one that was slow was waited for already.
+    if let Some(body) = unread
+        && response.status() != StatusCode::REQUEST_TIMEOUT
+    {
+        let leftover = async {
+            let (mut chunks, mut read) = (body.into_data_stream(), 0);
+            while let Some(Ok(chunk)) = chunks.next().await {
+                read += chunk.len();
+                if read > LEFTOVER_MAX {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(app.settings.body_timeout, leftover).await;
+    }
+    response
+}
+
+/// A body that comes back when a handler drops it.
+struct Lent(Arc<Mutex<Body>>);
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+    }
 }
 
 /// Largest window of a zstd body, as a power of two: the 8 MiB that RFC 9659 has for HTTP. The
