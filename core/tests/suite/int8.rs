@@ -37,7 +37,7 @@ fn compact() -> Architecture {
     bytes(16, layers, "logit")
 }
 
-/// Together every layer kind and option, and sizes around the tiles (64 positions; 16 to 64
+/// Together every layer kind and option, and sizes around the tiles (32 positions; 16 to 64
 /// columns; 1 to 4 rows).
 fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
@@ -182,8 +182,8 @@ fn all_layers_at_all_lengths() {
         let network = Int8Network::read(&file);
         let mut random = Random(seed);
         let mut logits = Vec::new();
-        for length in
-            (1..=20).chain([31, 32, 33, 62, 63, 64, 65, 66, 127, 128, 129, 200, 255, 256, 300])
+        for length in (1..=20)
+            .chain([30, 31, 32, 33, 34, 62, 63, 64, 65, 66, 127, 128, 129, 200, 255, 256, 300])
         {
             let mut url = String::new();
             (0..length).for_each(|_| url.push(char::from(*random.pick(b"abcxyz0189-._/?=&%~"))));
