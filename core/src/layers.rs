@@ -231,7 +231,15 @@ impl<'a> Layers<'a> {
         let unsupported = |text| LoadError::new(Error::Unsupported, text);
         let embedding = builder.embedding(texts.next().unwrap_or_default(), input)?;
         let mut channels = embedding.channels;
-        let mut stages = heapless::Vec::<Stage<'a>, STAGES_MAX>::new();
+        // Filled in place: this is most of a model, and stacks may be small.
+        let mut layers = Self {
+            int8,
+            embedding,
+            stages: heapless::Vec::new(),
+            channels,
+            readout: Readout::Flatten { length: 0 },
+            dense: heapless::Vec::new(),
+        };
         let mut readout = None;
         for text in texts.by_ref() {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
@@ -247,33 +255,33 @@ impl<'a> Layers<'a> {
             if let Stage::Convolution(convolution) = stage {
                 channels = convolution.outputs;
             }
-            match (stage, stages.last_mut()) {
+            match (stage, layers.stages.last_mut()) {
                 (Stage::MaxPool { size: TWO, ceil }, Some(Stage::Convolution(c)))
                     if int8 && c.pool.is_none() && c.table.is_empty() =>
                 {
                     c.pool = Some(ceil);
                 }
-                _ => stages.push(stage).map_err(|_| unsupported(text))?,
+                _ => layers.stages.push(stage).map_err(|_| unsupported(text))?,
             }
         }
         let readout = readout.ok_or(unsupported(line))?;
         let mut width = readout.length(channels);
-        let mut dense = heapless::Vec::new();
         let mut texts = texts.peekable();
         while let Some(text) = texts.next() {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
             let layer = builder.dense(text, width, texts.peek().is_none())?;
             width = layer.outputs.get();
-            dense.push(layer).map_err(|_| unsupported(text))?;
+            layers.dense.push(layer).map_err(|_| unsupported(text))?;
         }
-        if dense.is_empty() {
+        if layers.dense.is_empty() {
             return Err(unsupported(line));
         }
         let mut tensors = (0..).zip(&file.tensors);
         if let Some((_, unused)) = tensors.find(|(i, _)| builder.used & (1 << i) == 0) {
             return Err(unsupported(unused.name));
         }
-        Ok(Self { int8, embedding, stages, channels, readout, dense })
+        (layers.channels, layers.readout) = (channels, readout);
+        Ok(layers)
     }
 
     /// Values of the vector that the readout gives.
