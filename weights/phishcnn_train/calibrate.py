@@ -60,7 +60,7 @@ def summary(truth, scores) -> dict:
         raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)
     if a <= 0:
-        raise DataError(f"{params.name}: its logits rank the validation rows worse than chance; train it longer")
+        raise DataError("the logits rank the validation rows worse than chance; train the model longer")
     result = {
         "a": a,
         "b": b,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import phishcnn
 
-from . import calibrate, network
+from . import calibrate, network, witness
 from .data import Rows
 from .export import encode, read
 from .network import Layer, LayerError
@@ -313,7 +313,9 @@ def quantize(model: Path, rows: Rows, output: Path, sample: int = 6000) -> dict:
     if any(t.dtype.kind == "i" for t in tensors.values()):
         raise ValueError(f"{model}: is int8 already")
     order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(rows.urls[i]).digest())
-    int8, exact, rounded = quantised(tensors, metadata, [rows.urls[i] for i in sorted(order[:sample])])
+    urls = [rows.urls[i] for i in sorted(order[:sample])]
+    witnesses = [url.encode() for url in witness.GOLDEN]
+    int8, exact, rounded = quantised(tensors, metadata, urls + witnesses)
     metadata["phishcnn.quantised_from"] = hashlib.sha256(model.read_bytes()).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.safetensors"
@@ -323,6 +325,14 @@ def quantize(model: Path, rows: Rows, output: Path, sample: int = 6000) -> dict:
     usable = errors == 0
     fit = calibrate.summary(rows.labels[usable] > 0.5, logits[usable])
     metadata |= calibrate.metadata(fit)
+    if "phishcnn.golden" in metadata:
+        # What the arithmetic above, not the engine, answers.
+        answers = zip(rounded[-len(witnesses) :], witness.GOLDEN, strict=True)
+        metadata["phishcnn.golden"] = " ".join(f"{logit:.4f} {url}" for logit, url in answers)
+    if "phishcnn.reference" in metadata:
+        shares = f"logit {witness.shares(logits[usable], witness.BOUNDS['logit'])}"
+        features = metadata["phishcnn.reference"].split("; ")
+        metadata["phishcnn.reference"] = "; ".join(shares if f.startswith("logit ") else f for f in features)
     output.parent.mkdir(parents=True, exist_ok=True)
     blob = encode(int8, metadata)
     output.write_bytes(blob)
