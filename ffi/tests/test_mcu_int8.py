@@ -17,7 +17,7 @@ def built(bare_metal, qemu, tmp_path_factory):
     out = tmp_path_factory.mktemp("mcu")
     command, env = qemu
     make = ["make", "-s", "--no-print-directory", "-C", FFI / "examples/mcu", f"LIBRARY={bare_metal}", f"OUT={out}"]
-    make += [f"MODEL={MODEL}", "SCRATCH=6640"]
+    make += [f"MODEL={MODEL}", "SCRATCH=5488"]
     run(*make)
     lines = run(*make, "run", f"QEMU={command}", env=env, timeout=120).splitlines()
     sections = run("arm-none-eabi-size", "-A", out / "firmware.elf")

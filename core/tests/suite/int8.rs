@@ -37,7 +37,7 @@ fn compact() -> Architecture {
     bytes(16, layers, "logit")
 }
 
-/// Together every layer kind and option, and sizes around the tiles (32 positions; 16 to 64
+/// Together every layer kind and option, and sizes around the tiles (16 positions; 16 to 64
 /// columns; 1 to 4 rows).
 fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
