@@ -133,7 +133,9 @@ impl<'a> Model<'a> {
     /// # Errors
     /// 101 to 108 of [`Error`], with the offending tensor, metadata key or layer.
     pub fn load(file: &'a [u8]) -> Result<Self, LoadError<'a>> {
-        let file = File::read(file)?;
+        // Borrowed from the results, not moved out of them: stacks may be small.
+        let file = File::read(file);
+        let file = file.as_ref().map_err(|error| *error)?;
         let required = |key: &'static str| {
             file.metadata.get(key).ok_or(LoadError::new(Error::MetadataMissing, key))
         };
@@ -152,19 +154,20 @@ impl<'a> Model<'a> {
         let calibration = calibration.ok_or(unsupported("phishcnn.calibration"))?;
         let thresholds = thresholds(required("phishcnn.thresholds")?);
         let thresholds = thresholds.ok_or(unsupported("phishcnn.thresholds"))?;
-        let layers = Layers::read(layer_line, input, &file)?;
-        if layers.last() != Some((output.outputs(), Activation::Linear)) {
+        let layers = Layers::read(layer_line, input, file);
+        let read = layers.as_ref().map_err(|error| *error)?;
+        if read.last() != Some((output.outputs(), Activation::Linear)) {
             return Err(LoadError::new(Error::Shape, "phishcnn.output"));
         }
-        let scratch_len = match layers.int8 {
-            true => network::scratch_len::<Int8>(&layers),
-            false => network::scratch_len::<Float>(&layers),
+        let scratch_len = match read.int8 {
+            true => network::scratch_len::<Int8>(read),
+            false => network::scratch_len::<Float>(read),
         };
         let scratch_len = scratch_len.filter(|&n| n <= SCRATCH_MAX);
         let scratch_len = scratch_len.ok_or(LoadError::new(Error::Unsupported, layer_line))?;
         let weights = file.tensors.iter().filter(|t| t.name != "chars");
         let parameters = weights.map(|t| t.data.len() / t.dtype.size()).sum();
-        Ok(Self {
+        layers.map(|layers| Self {
             metadata: file.metadata,
             name,
             version,

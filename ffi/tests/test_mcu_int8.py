@@ -8,8 +8,8 @@ from conftest import FFI, HONEST, PHISH, ROOT, run
 MODEL = ROOT / "weights/candidates/phishcnn-compact-0.2.0-int8.safetensors"
 KIB = 1024
 FLASH, RAM = 224 * KIB, 16 * KIB
-# What was measured when these were last looked at, in bytes; 3 % more fails, so that growth is seen.
-RECORDED = {"flash": 0, "ram": 0}
+# (With newlib's printf in flash; without the buffers that it takes from the heap.) What was measured when these were last looked at, in bytes; 3 % more fails, so that growth is seen.
+RECORDED = {"flash": 214_268, "ram": 15_332}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,6 @@ def test_flash_and_ram(built):
         "ram": sections[".data"] + sections[".bss"] + stack,
     }
     print(used, lines[4])
-    assert used["flash"] <= FLASH
+    assert used["flash"] <= FLASH and used["ram"] <= RAM
     for name, bytes_used in used.items():
         assert bytes_used <= 1.03 * RECORDED[name], f"{name}: {used}"
