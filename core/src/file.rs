@@ -18,13 +18,28 @@ const METADATA_MAX: usize = 64;
 /// Most dimensions of a tensor.
 const RANK_MAX: usize = 3;
 
-/// Type of a tensor's elements; all little-endian and four bytes long.
+/// Type of a tensor's elements; all little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// IEEE 754 single precision.
     F32,
     /// Unsigned 32-bit integer.
     U32,
+    /// Signed 32-bit integer.
+    I32,
+    /// Signed byte.
+    I8,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 | Self::I32 => 4,
+            Self::I8 => 1,
+        }
+    }
 }
 
 /// One tensor, borrowed from the file.
@@ -171,7 +186,7 @@ impl<'a> Header<'a> {
     fn tensor(&mut self, name: &'a str) -> Result<Tensor<'a>, LoadError<'a>> {
         let entry = self.entry().map_err(|error| LoadError::new(error, name))?;
         let elements = entry.shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
-        let bytes = elements.and_then(|n| n.checked_mul(4));
+        let bytes = elements.and_then(|n| n.checked_mul(entry.dtype.size()));
         let data = self.data.get(entry.begin..entry.end);
         match data {
             Some(data) if bytes == Some(data.len()) => {
@@ -193,6 +208,8 @@ impl<'a> Header<'a> {
                     let parsed = match self.json.string()? {
                         "F32" => Dtype::F32,
                         "U32" => Dtype::U32,
+                        "I32" => Dtype::I32,
+                        "I8" => Dtype::I8,
                         _ => return Err(Error::Unsupported),
                     };
                     dtype.replace(parsed).is_some()

@@ -1,120 +1,121 @@
-//! The arithmetic that layers are made of, behind one trait so that SIMD kernels slot in.
+//! The arithmetic that layers are made of, and the instruction sets that it is written for.
+//!
+//! Each kernel is written once, over a small piece that differs (`float.rs`: how many columns
+//! fit the registers; `int8.rs`: [`int8::Tile`]), and compiled again for each instruction set
+//! in `x86_64.rs`. The portable one is always there.
 
-use byteorder::{ByteOrder, LittleEndian};
+mod float;
+mod int8;
+#[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+#[allow(unsafe_code)]
+mod x86_64;
 
-/// Which kernels a model runs on.
+pub(crate) use float::{Product, weight, weights};
+pub(crate) use int8::{Convolve, Residual, integer, requantise};
+
+/// Which kernels a model runs on: chosen once, when it is loaded, from what the processor has.
+/// All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
     /// Plain Rust; every target has it.
     Portable,
+    /// x86-64 with SSE4.1.
+    Sse41,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// x86-64 with AVX-512 (F, BW, VL) and its neural-network instructions (VNNI).
+    Avx512Vnni,
 }
 
 impl Backend {
+    /// All, the slowest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Sse41, Self::Avx2, Self::Avx512Vnni];
+
     /// Its name, as `model info` prints it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Sse41 => "sse4.1",
+            Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512-vnni",
         }
     }
-}
 
-/// Little-endian f32 weights as they lie in the file, at any address.
-pub(crate) type Weights<'a> = &'a [[u8; 4]];
-
-/// One weight, on a machine of any byte order.
-#[inline(always)]
-pub(crate) fn weight(bytes: &[u8; 4]) -> f32 {
-    LittleEndian::read_f32(bytes)
-}
-
-/// A matrix product whose left rows may overlap: row r is `x[r * stride..][..depth]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Product<'a> {
-    /// Activations.
-    pub(crate) x: &'a [f32],
-    /// Distance between rows of `x`, in elements.
-    pub(crate) stride: usize,
-    /// Number of rows.
-    pub(crate) rows: usize,
-    /// Weights, `[depth, columns]` row-major.
-    pub(crate) w: Weights<'a>,
-    /// Number of columns; not zero.
-    pub(crate) columns: core::num::NonZeroUsize,
-}
-
-/// What a backend implements. A convolution is a product with overlapping rows (a window of
-/// time-major activations is contiguous), a dense layer a product of one row.
-pub(crate) trait Kernel {
-    /// `y[r, c] += Σ_i x[r, i] · w[i, c]` for all rows; `y` is `[rows, columns]` row-major.
-    /// `None` when a slice is too short, a defect of the caller.
-    fn multiply_add(product: Product<'_>, y: &mut [f32]) -> Option<()>;
-}
-
-/// Plain Rust in a shape that compilers vectorise.
-pub(crate) struct Portable;
-
-impl Kernel for Portable {
-    fn multiply_add(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-        let columns = product.columns.get();
-        let mut row = 0;
-        while row + 4 <= product.rows {
-            let y = y.get_mut(row * columns..)?;
-            tile_rows::<4>(product, product.x.get(row * product.stride..)?, y)?;
-            row += 4;
+    /// Whether this machine can run it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            _ => x86_64::has(self),
+            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
+            _ => false,
         }
-        while row < product.rows {
-            let y = y.get_mut(row * columns..)?;
-            tile_rows::<1>(product, product.x.get(row * product.stride..)?, y)?;
-            row += 1;
-        }
-        Some(())
     }
-}
 
-/// R rows, all columns.
-fn tile_rows<const R: usize>(product: Product<'_>, x: &[f32], y: &mut [f32]) -> Option<()> {
-    let columns = product.columns.get();
-    let mut column = 0;
-    while column + 8 <= columns {
-        tile::<R, 8>(product, x, column, y)?;
-        column += 8;
-    }
-    while column < columns {
-        tile::<R, 1>(product, x, column, y)?;
-        column += 1;
-    }
-    Some(())
-}
-
-/// R rows by C columns, accumulated in registers.
-#[inline(always)]
-fn tile<const R: usize, const C: usize>(
-    product: Product<'_>,
-    x: &[f32],
-    column: usize,
-    y: &mut [f32],
-) -> Option<()> {
-    let columns = product.columns.get();
-    let depth = product.w.len() / product.columns;
-    let mut sums = [[0.0; C]; R];
-    let mut rows = [const { [].as_slice() }; R].map(<[f32]>::iter);
-    for (r, (sum, row)) in sums.iter_mut().zip(&mut rows).enumerate() {
-        *sum = *y.get(r * columns + column..)?.first_chunk()?;
-        *row = x.get(r * product.stride..)?.get(..depth)?.iter();
-    }
-    for w in product.w.chunks_exact(columns) {
-        let w = w.get(column..)?.first_chunk::<C>()?;
-        for (sum, row) in sums.iter_mut().zip(&mut rows) {
-            let x = *row.next()?;
-            for (s, w) in sum.iter_mut().zip(w) {
-                *s += x * weight(w);
+    /// The fastest that this machine can run.
+    #[must_use]
+    pub fn detect() -> Self {
+        let mut best = Self::Portable;
+        for backend in Self::ALL {
+            if backend.is_available() {
+                best = backend;
             }
         }
+        best
     }
-    for (r, sum) in sums.iter().enumerate() {
-        *y.get_mut(r * columns + column..)?.first_chunk_mut()? = *sum;
+}
+
+/// The kernels that a model runs on. There is none whose instructions the machine lacks: that
+/// is what makes calling them sound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernels(Backend);
+
+impl Kernels {
+    /// `None` when the machine cannot run them.
+    pub(crate) fn new(backend: Backend) -> Option<Self> {
+        backend.is_available().then_some(Self(backend))
     }
-    Some(())
+
+    pub(crate) fn detect() -> Self {
+        Self(Backend::detect())
+    }
+
+    pub(crate) const fn backend(self) -> Backend {
+        self.0
+    }
+
+    /// `y[r, c] += Σ_i x[r, i] · w[i, c]` for all rows, added in the order of i; `y` is
+    /// `[rows, columns]` row-major. `None` when a slice is too short, a defect of the caller.
+    pub(crate) fn multiply_add(self, product: Product<'_>, y: &mut [f32]) -> Option<()> {
+        match self.0 {
+            Backend::Portable => float::multiply_add::<8>(product, y),
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            _ => x86_64::multiply_add(self, product, y),
+            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
+            _ => None,
+        }
+    }
+
+    /// A convolution of an int8 model. `None` as above.
+    pub(crate) fn convolve(self, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
+        match self.0 {
+            Backend::Portable => int8::convolve(int8::Portable, job, y),
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            _ => x86_64::convolve(self, job, y),
+            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
+            _ => None,
+        }
+    }
+
+    /// Σ x · w of 16-bit activations and a row of int8 weights, wrapping.
+    pub(crate) fn dot(self, x: &[i16], w: &[u8]) -> i32 {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            Backend::Avx2 | Backend::Avx512Vnni => x86_64::dot(self, x, w),
+            _ => int8::dot(x, w),
+        }
+    }
 }

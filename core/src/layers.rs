@@ -9,12 +9,13 @@
 //! dense  = "dense" NAME [activation / "softmax"]
 //! activation = "relu" / "tanh" / "sigmoid"
 //! ```
-//! Words are separated by one space. Tensors, all F32 row-major: `embed.bytes` (257, E) and
+//! Words are separated by one space. Tensors, F32 row-major: `embed.bytes` (257, E) and
 //! `embed.parts` (9, E), or `embed.chars` (V, E) with `chars` (V) of U32; `NAME.weight`
-//! (kernel, in, out) or (in, out), and `NAME.bias` (out).
+//! (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model is an
+//! int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list.
 
 use crate::file::{Dtype, File};
-use crate::kernel::{Weights, weight};
+use crate::kernel::{integer, weight, weights};
 use crate::text::{Split, number, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
@@ -65,36 +66,45 @@ impl Activation {
     }
 }
 
-/// Sum of a row of the character table and a row of the part table.
+/// Sum of a row of the character table and a row of the part table. (Of f32 or of signed bytes:
+/// `Numbers::embed` reads them.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Embedding<'a> {
-    characters: Weights<'a>,
-    parts: Option<Weights<'a>>,
+    pub(crate) characters: &'a [u8],
+    pub(crate) parts: Option<&'a [u8]>,
     pub(crate) table: CharTable<'a>,
     pub(crate) channels: NonZeroUsize,
 }
 
-impl Embedding<'_> {
-    /// Writes the vector of one token; `None` when the id has no row, which loading excludes.
-    pub(crate) fn look_up(&self, id: u16, part: Part, out: &mut [f32]) -> Option<()> {
-        let channels = self.channels.get();
-        for (out, w) in out.iter_mut().zip(self.characters.get(usize::from(id) * channels..)?) {
-            *out = weight(w);
-        }
-        if let Some(parts) = self.parts {
-            for (out, w) in out.iter_mut().zip(parts.get(part as usize * channels..)?) {
-                *out += weight(w);
-            }
-        }
-        Some(())
-    }
+/// What stands at positions outside the sequence: the activations that mean zero. (f32: 0.)
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Padding<'a> {
+    /// Signed bytes, by channel: behind an int8 embedding.
+    Row(&'a [u8]),
+    /// The same in all channels.
+    Value(u8),
 }
 
 /// A 1-D convolution over time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution<'a> {
-    pub(crate) weight: Weights<'a>,
-    pub(crate) bias: Weights<'a>,
+    /// f32 (kernel, in, out); or signed bytes in the order of `kernel/int8.rs`.
+    pub(crate) weight: &'a [u8],
+    /// f32 or i32.
+    pub(crate) bias: &'a [[u8; 4]],
+    /// int8 only: of the sums, by column; not negative.
+    pub(crate) multiplier: &'a [[u8; 4]],
+    /// int8 with `add` only: factors, then offsets, by column.
+    pub(crate) residual: &'a [[u8; 4]],
+    /// int8 with tanh or sigmoid only: 256 activations by requantised sum.
+    pub(crate) table: &'a [u8],
+    /// int8 only: the output that means zero.
+    pub(crate) zero: u8,
+    /// What stands outside the input.
+    pub(crate) padding: Padding<'a>,
+    /// A `maxpool 2` behind it, if it is computed together (int8), and whether that keeps an
+    /// incomplete window.
+    pub(crate) pool: Option<bool>,
     pub(crate) kernel: usize,
     pub(crate) inputs: usize,
     pub(crate) outputs: NonZeroUsize,
@@ -116,11 +126,18 @@ impl Convolution<'_> {
         if self.same { self.history() / 2 } else { 0 }
     }
 
+    /// Output positions that become one.
+    pub(crate) const fn window(&self) -> NonZeroUsize {
+        if self.pool.is_some() { TWO } else { NonZeroUsize::MIN }
+    }
+
     /// Zero rows behind.
     pub(crate) const fn padding_behind(&self) -> usize {
         if self.same { self.history() - self.history() / 2 } else { 0 }
     }
 }
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// A layer that turns a sequence into a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -156,8 +173,14 @@ impl Readout {
 /// A fully connected layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dense<'a> {
-    pub(crate) weight: Weights<'a>,
-    pub(crate) bias: Weights<'a>,
+    /// f32 (in, out); or signed bytes (out, in).
+    pub(crate) weight: &'a [u8],
+    /// f32 or i32.
+    pub(crate) bias: &'a [[u8; 4]],
+    /// int8 only: of the sums, by output, i32; in the last layer f32.
+    pub(crate) multiplier: &'a [[u8; 4]],
+    /// int8 with tanh or sigmoid only: 256 i32 by requantised sum.
+    pub(crate) table: &'a [u8],
     pub(crate) inputs: usize,
     pub(crate) outputs: NonZeroUsize,
     pub(crate) activation: Activation,
@@ -166,6 +189,8 @@ pub(crate) struct Dense<'a> {
 /// All layers of a model, in the order in which they run.
 #[derive(Clone, Debug)]
 pub(crate) struct Layers<'a> {
+    /// Weights and activations are integers.
+    pub(crate) int8: bool,
     pub(crate) embedding: Embedding<'a>,
     pub(crate) stages: heapless::Vec<Stage<'a>, STAGES_MAX>,
     /// Channels behind the last stage.
@@ -179,6 +204,9 @@ const DIMENSION_MAX: usize = 1 << 16;
 
 struct Builder<'f, 'a> {
     file: &'f File<'a>,
+    int8: bool,
+    /// What stands outside the sequence so far.
+    padding: Padding<'a>,
     /// One bit for each tensor that a layer has taken.
     used: u64,
     /// Positions of the sequence; `None` when it depends on the URL and may be as short as 1.
@@ -196,12 +224,22 @@ impl<'a> Layers<'a> {
             Input::UrlBytes { .. } => None,
             Input::KerasChar { length, .. } => Some(length),
         };
-        let mut builder = Builder { file, used: 0, length };
+        let embedding = file.tensors.iter().find(|t| t.name.starts_with("embed."));
+        let int8 = embedding.is_some_and(|t| t.dtype == Dtype::I8);
+        let mut builder = Builder { file, int8, padding: Padding::Value(0), used: 0, length };
         let mut texts = split(line, b';');
         let unsupported = |text| LoadError::new(Error::Unsupported, text);
         let embedding = builder.embedding(texts.next().unwrap_or_default(), input)?;
         let mut channels = embedding.channels;
-        let mut stages = heapless::Vec::new();
+        // Filled in place: this is most of a model, and stacks may be small.
+        let mut layers = Self {
+            int8,
+            embedding,
+            stages: heapless::Vec::new(),
+            channels,
+            readout: Readout::Flatten { length: 0 },
+            dense: heapless::Vec::new(),
+        };
         let mut readout = None;
         for text in texts.by_ref() {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
@@ -217,30 +255,43 @@ impl<'a> Layers<'a> {
             if let Stage::Convolution(convolution) = stage {
                 channels = convolution.outputs;
             }
-            stages.push(stage).map_err(|_| unsupported(text))?;
+            match (stage, layers.stages.last_mut()) {
+                (Stage::MaxPool { size: TWO, ceil }, Some(Stage::Convolution(c)))
+                    if int8 && c.pool.is_none() && c.table.is_empty() =>
+                {
+                    c.pool = Some(ceil);
+                }
+                _ => layers.stages.push(stage).map_err(|_| unsupported(text))?,
+            }
         }
         let readout = readout.ok_or(unsupported(line))?;
         let mut width = readout.length(channels);
-        let mut dense = heapless::Vec::new();
-        for text in texts {
+        let mut texts = texts.peekable();
+        while let Some(text) = texts.next() {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
-            let layer = builder.dense(text, width)?;
+            let layer = builder.dense(text, width, texts.peek().is_none())?;
             width = layer.outputs.get();
-            dense.push(layer).map_err(|_| unsupported(text))?;
+            layers.dense.push(layer).map_err(|_| unsupported(text))?;
         }
-        if dense.is_empty() {
+        if layers.dense.is_empty() {
             return Err(unsupported(line));
         }
         let mut tensors = (0..).zip(&file.tensors);
         if let Some((_, unused)) = tensors.find(|(i, _)| builder.used & (1 << i) == 0) {
             return Err(unsupported(unused.name));
         }
-        Ok(Self { embedding, stages, channels, readout, dense })
+        (layers.channels, layers.readout) = (channels, readout);
+        Ok(layers)
     }
 
     /// Values of the vector that the readout gives.
     pub(crate) fn readout_length(&self) -> usize {
         self.readout.length(self.channels)
+    }
+
+    /// The longest vector that a dense layer reads or writes.
+    pub(crate) fn widest(&self) -> usize {
+        self.dense.iter().map(|d| d.outputs.get()).fold(self.readout_length(), usize::max)
     }
 
     /// The last dense layer's number of outputs and activation.
@@ -258,7 +309,13 @@ impl<'a> Layers<'a> {
                     if !c.same {
                         positions = positions.saturating_sub(c.history());
                     }
-                    total += positions as u64 * c.weight.len() as u64;
+                    let weights = c.kernel * c.inputs * c.outputs.get();
+                    total += positions as u64 * weights as u64;
+                    match c.pool {
+                        Some(true) => positions = positions.div_ceil(2),
+                        Some(false) => positions /= 2,
+                        None => {}
+                    }
                 }
                 Stage::MaxPool { size, ceil: true, .. } => {
                     positions = positions.div_ceil(size.get())
@@ -266,7 +323,8 @@ impl<'a> Layers<'a> {
                 Stage::MaxPool { size, ceil: false, .. } => positions /= *size,
             }
         }
-        total + self.dense.iter().map(|d| d.weight.len() as u64).sum::<u64>()
+        let dense = self.dense.iter().map(|d| d.inputs as u64 * d.outputs.get() as u64);
+        total + dense.sum::<u64>()
     }
 }
 
@@ -278,7 +336,7 @@ impl<'a> Builder<'_, 'a> {
         name: (&str, &str),
         dtype: Dtype,
         shape: [Option<usize>; RANK],
-    ) -> Result<([usize; RANK], Weights<'a>), LoadError<'a>> {
+    ) -> Result<([usize; RANK], &'a [u8]), LoadError<'a>> {
         let full = |t: &str| t.strip_prefix(name.0).is_some_and(|rest| rest == name.1);
         let tensor = (0..).zip(&self.file.tensors).find(|(_, t)| full(t.name));
         let (index, tensor) = tensor.ok_or(LoadError::new(Error::Shape, text))?;
@@ -293,12 +351,31 @@ impl<'a> Builder<'_, 'a> {
         if !dims.iter().zip(&shape).all(fits) || dims.iter().any(|&dim| dim > DIMENSION_MAX) {
             return refuse(Error::Shape);
         }
-        let (elements, _) = tensor.data.as_chunks();
-        if dtype == Dtype::F32 && !elements.iter().all(|e| weight(e).is_finite()) {
+        if dtype == Dtype::F32 && !weights(tensor.data).iter().all(|e| weight(e).is_finite()) {
             return refuse(Error::NonFinite);
         }
         self.used |= 1 << index;
-        Ok((dims, elements))
+        Ok((dims, tensor.data))
+    }
+
+    fn has(&self, name: (&str, &str)) -> bool {
+        let full = |t: &str| t.strip_prefix(name.0).is_some_and(|rest| rest == name.1);
+        self.file.tensors.iter().any(|t| full(t.name))
+    }
+
+    /// I32 values by output, none negative.
+    fn multipliers(
+        &mut self,
+        text: &'a str,
+        name: &'a str,
+        outputs: usize,
+    ) -> Result<&'a [[u8; 4]], LoadError<'a>> {
+        let name = (name, ".multiplier");
+        let multiplier = weights(self.tensor(text, name, Dtype::I32, [Some(outputs)])?.1);
+        match multiplier.iter().all(|m| integer(m) >= 0) {
+            true => Ok(multiplier),
+            false => Err(LoadError::new(Error::Unsupported, text)),
+        }
     }
 
     fn weights<const RANK: usize>(
@@ -306,7 +383,7 @@ impl<'a> Builder<'_, 'a> {
         text: &'a str,
         name: (&str, &str),
         shape: [Option<usize>; RANK],
-    ) -> Result<([usize; RANK], Weights<'a>), LoadError<'a>> {
+    ) -> Result<([usize; RANK], &'a [u8]), LoadError<'a>> {
         self.tensor(text, name, Dtype::F32, shape)
     }
 
@@ -319,16 +396,25 @@ impl<'a> Builder<'_, 'a> {
             }
             ("chars", Input::KerasChar { .. }) => {
                 let ([ids], chars) = self.tensor(text, ("chars", ""), Dtype::U32, [None])?;
-                let table = CharTable::new(chars.as_flattened());
+                let table = CharTable::new(chars);
                 (".chars", ids, table.map_err(|e| LoadError::new(e, "chars"))?)
             }
             _ => return Err(unsupported),
         };
-        let ([_, width], characters) = self.weights(text, ("embed", name), [Some(rows), None])?;
+        let dtype = if self.int8 { Dtype::I8 } else { Dtype::F32 };
+        let shape = [Some(rows), None];
+        let ([_, width], characters) = self.tensor(text, ("embed", name), dtype, shape)?;
         let mut parts = None;
         if tables == "bytes+parts" {
             let shape = [Some(Part::COUNT), Some(width)];
-            parts = Some(self.weights(text, ("embed", ".parts"), shape)?.1);
+            parts = Some(self.tensor(text, ("embed", ".parts"), dtype, shape)?.1);
+        }
+        if self.int8 {
+            if !width.is_multiple_of(4) {
+                return Err(LoadError::new(Error::Shape, text));
+            }
+            let zero = self.tensor(text, ("embed", ".zero"), Dtype::I8, [Some(width)])?.1;
+            self.padding = Padding::Row(zero);
         }
         let channels = NonZeroUsize::new(width).ok_or(unsupported)?;
         Ok(Embedding { characters, parts, table, channels })
@@ -366,12 +452,35 @@ impl<'a> Builder<'_, 'a> {
         if word.is_some() || activation == Activation::Softmax {
             return Err(unsupported);
         }
-        let dims = [None, Some(channels.get()), None];
-        let ([kernel, inputs, outputs], weight) = self.weights(text, (name, ".weight"), dims)?;
-        let bias = self.weights(text, (name, ".bias"), [Some(outputs)])?.1;
-        let outputs = NonZeroUsize::new(outputs).ok_or(shape)?;
-        let convolution =
-            Convolution { weight, bias, kernel, inputs, outputs, dilation, same, activation, add };
+        let inputs = channels.get();
+        let mut convolution = Convolution {
+            weight: &[],
+            bias: &[],
+            multiplier: &[],
+            residual: &[],
+            table: &[],
+            zero: 0,
+            padding: self.padding,
+            pool: None,
+            kernel: 0,
+            inputs,
+            outputs: channels,
+            dilation,
+            same,
+            activation,
+            add,
+        };
+        if self.int8 {
+            self.int8_convolution(text, name, &mut convolution)?;
+        } else {
+            let dims = [None, Some(inputs), None];
+            let ([kernel, _, outputs], weight) = self.weights(text, (name, ".weight"), dims)?;
+            let bias = self.weights(text, (name, ".bias"), [Some(outputs)])?.1;
+            convolution.outputs = NonZeroUsize::new(outputs).ok_or(shape)?;
+            (convolution.kernel, convolution.weight) = (kernel, weight);
+            convolution.bias = weights(bias);
+        }
+        let Convolution { kernel, outputs, .. } = convolution;
         // A sequence must keep at least one position, whatever the URL.
         if kernel == 0
             || convolution.history() > DIMENSION_MAX
@@ -384,6 +493,51 @@ impl<'a> Builder<'_, 'a> {
             self.length = Some(left.filter(|&n| n > 0).ok_or(shape)?);
         }
         Ok(Stage::Convolution(convolution))
+    }
+
+    /// `NAME.weight` I8 (out / 16, kernel · in / 4, 64), in the order of `kernel/int8.rs`;
+    /// `NAME.bias` and `NAME.multiplier` I32 (out); with tanh or sigmoid `NAME.table` I8 (256);
+    /// with `add` `NAME.residual` I32 (2, out); `NAME.zero` I8 (1) where zero is not 0.
+    fn int8_convolution(
+        &mut self,
+        text: &'a str,
+        name: &'a str,
+        convolution: &mut Convolution<'a>,
+    ) -> Result<(), LoadError<'a>> {
+        let shape = LoadError::new(Error::Shape, text);
+        let dims = [None, None, Some(64)];
+        let ([blocks, groups, _], weight) =
+            self.tensor(text, (name, ".weight"), Dtype::I8, dims)?;
+        let outputs = blocks.checked_mul(16).filter(|&n| n <= DIMENSION_MAX).ok_or(shape)?;
+        // (Channels are a multiple of four: the embedding's are, and a convolution's of 16.)
+        let depth = groups * 4;
+        convolution.kernel = depth.checked_div(convolution.inputs).unwrap_or_default();
+        if convolution.kernel * convolution.inputs != depth {
+            return Err(shape);
+        }
+        convolution.outputs = NonZeroUsize::new(outputs).ok_or(shape)?;
+        convolution.weight = weight;
+        let bias = self.tensor(text, (name, ".bias"), Dtype::I32, [Some(outputs)])?.1;
+        convolution.bias = weights(bias);
+        convolution.multiplier = self.multipliers(text, name, outputs)?;
+        let curved = matches!(convolution.activation, Activation::Tanh | Activation::Sigmoid);
+        if curved {
+            if convolution.add {
+                return Err(LoadError::new(Error::Unsupported, text));
+            }
+            convolution.table = self.tensor(text, (name, ".table"), Dtype::I8, [Some(256)])?.1;
+        }
+        if convolution.add {
+            let dims = [Some(2), Some(outputs)];
+            let residual = self.tensor(text, (name, ".residual"), Dtype::I32, dims)?.1;
+            convolution.residual = weights(residual);
+        }
+        if self.has((name, ".zero")) {
+            let zero = self.tensor(text, (name, ".zero"), Dtype::I8, [Some(1)])?.1;
+            convolution.zero = zero.first().copied().filter(|&z| z < 128).ok_or(shape)?;
+        }
+        self.padding = Padding::Value(convolution.zero);
+        Ok(())
     }
 
     fn max_pool(
@@ -431,7 +585,12 @@ impl<'a> Builder<'_, 'a> {
         Ok(Readout::Pool { max, average })
     }
 
-    fn dense(&mut self, text: &'a str, width: usize) -> Result<Dense<'a>, LoadError<'a>> {
+    fn dense(
+        &mut self,
+        text: &'a str,
+        width: usize,
+        last: bool,
+    ) -> Result<Dense<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let mut words = split(text, b' ');
         let (Some("dense"), Some(name)) = (words.next(), words.next()) else {
@@ -444,10 +603,42 @@ impl<'a> Builder<'_, 'a> {
         if words.next().is_some() {
             return Err(unsupported);
         }
+        if self.int8 {
+            return self.int8_dense(text, name, activation, width, last);
+        }
         let ([inputs, outputs], weight) =
             self.weights(text, (name, ".weight"), [Some(width), None])?;
-        let bias = self.weights(text, (name, ".bias"), [Some(outputs)])?.1;
+        let bias = weights(self.weights(text, (name, ".bias"), [Some(outputs)])?.1);
         let outputs = NonZeroUsize::new(outputs).ok_or(unsupported)?;
-        Ok(Dense { weight, bias, inputs, outputs, activation })
+        Ok(Dense { weight, bias, multiplier: &[], table: &[], inputs, outputs, activation })
+    }
+
+    /// `NAME.weight` I8 (out, in); `NAME.bias` I32 (out); in the last layer `NAME.scale` F32
+    /// (out), else `NAME.multiplier` I32 (out); with tanh or sigmoid `NAME.table` I32 (256).
+    fn int8_dense(
+        &mut self,
+        text: &'a str,
+        name: &'a str,
+        activation: Activation,
+        width: usize,
+        last: bool,
+    ) -> Result<Dense<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let dims = [None, Some(width)];
+        let ([outputs, inputs], weight) = self.tensor(text, (name, ".weight"), Dtype::I8, dims)?;
+        let bias = weights(self.tensor(text, (name, ".bias"), Dtype::I32, [Some(outputs)])?.1);
+        let multiplier = match last {
+            true => weights(self.weights(text, (name, ".scale"), [Some(outputs)])?.1),
+            false => self.multipliers(text, name, outputs)?,
+        };
+        let table: &[u8] = match activation {
+            Activation::Linear | Activation::Relu => &[],
+            Activation::Softmax => return Err(unsupported),
+            Activation::Tanh | Activation::Sigmoid => {
+                self.tensor(text, (name, ".table"), Dtype::I32, [Some(256)])?.1
+            }
+        };
+        let outputs = NonZeroUsize::new(outputs).ok_or(unsupported)?;
+        Ok(Dense { weight, bias, multiplier, table, inputs, outputs, activation })
     }
 }

@@ -1,8 +1,9 @@
 //! PhishCNN's core: scores a URL with a character-level CNN that is read in place from a
-//! `.safetensors` file. No `std`, no allocation, no `unsafe`, no panic.
+//! `.safetensors` file. No `std`, no allocation, no panic; `unsafe` only for SIMD instructions.
 //!
 //! A URL's way, one file a step: bytes → canonical form ([`url`]) → tokens ([`tokens`]) →
-//! layers (`network`, with the arithmetic in `kernel`) → score and verdict ([`Model`]).
+//! layers (`network`, with the arithmetic in `float`, `int8` and `kernel`) → score and verdict
+//! ([`Model`]).
 //! A model's way: bytes → tensors and metadata ([`file`]) → layers (`layers`) → [`Model`].
 //!
 //! ```no_run
@@ -14,11 +15,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod error;
 mod explain;
 pub mod file;
+mod float;
+mod int8;
 mod kernel;
 mod layers;
 mod model;

@@ -1,7 +1,9 @@
 //! A model: its file's description, and scoring.
 
 use crate::file::{File, Metadata};
-use crate::kernel::{Backend, Portable};
+use crate::float::Float;
+use crate::int8::Int8;
+use crate::kernel::{Backend, Kernels};
 use crate::layers::{Activation, Layers};
 use crate::text::split_once;
 use crate::tokens::{Input, Token, Tokens};
@@ -98,13 +100,12 @@ impl Output {
         }
     }
 
-    fn logit(self, outputs: &[f32]) -> Option<f32> {
-        match (self, outputs) {
-            (Self::Logit, [logit]) => Some(*logit),
-            (Self::Sigmoid2 { positive }, _) => outputs.get(positive).copied(),
-            (Self::Softmax2 { positive: 0 }, [a, b]) => Some(a - b),
-            (Self::Softmax2 { .. }, [a, b]) => Some(b - a),
-            _ => None,
+    fn logit(self, [a, b]: [f32; 2]) -> f32 {
+        match self {
+            Self::Logit | Self::Sigmoid2 { positive: 0 } => a,
+            Self::Sigmoid2 { .. } => b,
+            Self::Softmax2 { positive: 0 } => a - b,
+            Self::Softmax2 { .. } => b - a,
         }
     }
 }
@@ -123,6 +124,7 @@ pub struct Model<'a> {
     thresholds: Thresholds,
     scratch_len: usize,
     parameters: usize,
+    kernels: Kernels,
 }
 
 impl<'a> Model<'a> {
@@ -131,7 +133,9 @@ impl<'a> Model<'a> {
     /// # Errors
     /// 101 to 108 of [`Error`], with the offending tensor, metadata key or layer.
     pub fn load(file: &'a [u8]) -> Result<Self, LoadError<'a>> {
-        let file = File::read(file)?;
+        // Borrowed from the results, not moved out of them: stacks may be small.
+        let file = File::read(file);
+        let file = file.as_ref().map_err(|error| *error)?;
         let required = |key: &'static str| {
             file.metadata.get(key).ok_or(LoadError::new(Error::MetadataMissing, key))
         };
@@ -150,17 +154,20 @@ impl<'a> Model<'a> {
         let calibration = calibration.ok_or(unsupported("phishcnn.calibration"))?;
         let thresholds = thresholds(required("phishcnn.thresholds")?);
         let thresholds = thresholds.ok_or(unsupported("phishcnn.thresholds"))?;
-        let layers = Layers::read(layer_line, input, &file)?;
-        if layers.last() != Some((output.outputs(), Activation::Linear)) {
+        let layers = Layers::read(layer_line, input, file);
+        let read = layers.as_ref().map_err(|error| *error)?;
+        if read.last() != Some((output.outputs(), Activation::Linear)) {
             return Err(LoadError::new(Error::Shape, "phishcnn.output"));
         }
-        let scratch_len = network::scratch_floats(&layers);
-        let scratch_len = scratch_len.and_then(|n| n.checked_mul(size_of::<f32>()));
+        let scratch_len = match read.int8 {
+            true => network::scratch_len::<Int8>(read),
+            false => network::scratch_len::<Float>(read),
+        };
         let scratch_len = scratch_len.filter(|&n| n <= SCRATCH_MAX);
         let scratch_len = scratch_len.ok_or(LoadError::new(Error::Unsupported, layer_line))?;
         let weights = file.tensors.iter().filter(|t| t.name != "chars");
-        let parameters = weights.map(|t| t.data.len() / size_of::<f32>()).sum();
-        Ok(Self {
+        let parameters = weights.map(|t| t.data.len() / t.dtype.size()).sum();
+        layers.map(|layers| Self {
             metadata: file.metadata,
             name,
             version,
@@ -172,7 +179,15 @@ impl<'a> Model<'a> {
             thresholds,
             scratch_len,
             parameters,
+            kernels: Kernels::detect(),
         })
+    }
+
+    /// The same model on other kernels, for tests and measurements; `None` when this machine
+    /// cannot run them.
+    #[must_use]
+    pub fn with_backend(self, backend: Backend) -> Option<Self> {
+        Some(Self { kernels: Kernels::new(backend)?, ..self })
     }
 
     /// Scores one URL, given as any bytes.
@@ -215,9 +230,11 @@ impl<'a> Model<'a> {
             return Err(Error::Misaligned);
         }
         let scratch = scratch.get_mut(..self.scratch_len).ok_or(Error::ScratchTooSmall)?;
-        let scratch = bytemuck::try_cast_slice_mut(scratch).map_err(|_| Error::Misaligned)?;
-        let outputs = network::run::<Portable>(&self.layers, tokens, scratch)?;
-        let logit = self.output.logit(outputs).ok_or(Error::Internal)?;
+        let outputs = match self.layers.int8 {
+            true => network::run(Int8(self.kernels), &self.layers, tokens, scratch)?,
+            false => network::run(Float(self.kernels), &self.layers, tokens, scratch)?,
+        };
+        let logit = self.output.logit(outputs);
         if logit.is_finite() { Ok(logit) } else { Err(Error::NonFinite) }
     }
 
@@ -326,7 +343,7 @@ impl<'a> Model<'a> {
     /// The kernels that scoring runs on.
     #[must_use]
     pub const fn backend(&self) -> Backend {
-        Backend::Portable
+        self.kernels.backend()
     }
 }
 

@@ -4,77 +4,115 @@
 //! holds the history its kernel looks back on and one tile. A tile of tokens is embedded into
 //! the first buffer and flows through all stages; what a stage has read for the last time is
 //! dropped. Scratch memory therefore depends on the model and not on the URL.
+//!
+//! The way is the same for f32 and int8 models; [`Numbers`] is what differs.
 
 use crate::Error;
-use crate::kernel::{Kernel, Product, weight};
-use crate::layers::{Convolution, Dense, Layers, Readout, STAGES_MAX, Stage};
+use crate::layers::{Convolution, Dense, Embedding, Layers, Padding, Readout, STAGES_MAX, Stage};
 use crate::scratch::round_up;
 use crate::tokens::Token;
+use core::mem::size_of;
 use core::num::NonZeroUsize;
 
-/// Positions that are embedded before the stages run.
-const TILE: usize = 16;
+/// The arithmetic of a model's layers.
+pub(crate) trait Numbers: Copy {
+    /// Activations of the sequence.
+    type Value: bytemuck::Pod;
+    /// Sums over all positions.
+    type Sum: bytemuck::Pod;
+    /// Activations of the dense layers.
+    type Wide: bytemuck::Pod;
+    /// Positions that are embedded before the stages run.
+    const TILE: usize;
+    /// Not above any other value.
+    const LOWEST: Self::Value;
 
-/// Rows that stage `i` receives at once at most, then those of the readout.
+    /// Writes one token's vector; `None` when the id has no row, which loading excludes.
+    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [Self::Value]) -> Option<()>;
+    /// What stands at positions outside the sequence.
+    fn pad(self, padding: Padding<'_>, rows: &mut [Self::Value]);
+    /// `rows` output rows from `x` on; each `pool` of them become one row of `y`, their maximum.
+    fn convolve(
+        self,
+        layer: &Convolution<'_>,
+        x: &[Self::Value],
+        rows: usize,
+        pool: usize,
+        y: &mut [Self::Value],
+    ) -> Option<()>;
+    /// The larger of two.
+    fn larger(a: Self::Value, b: Self::Value) -> Self::Value;
+    /// Adds a value to a sum.
+    fn add(sum: &mut Self::Sum, value: Self::Value);
+    /// A value as the dense layers take it, behind pooling or flattening.
+    fn widen(value: Self::Value, pooled: bool) -> Self::Wide;
+    /// A mean over positions as the dense layers take it.
+    fn mean(sum: Self::Sum, positions: NonZeroUsize) -> Self::Wide;
+    /// A hidden dense layer.
+    fn dense(self, layer: &Dense<'_>, x: &[Self::Wide], y: &mut [Self::Wide]) -> Option<()>;
+    /// The last dense layer.
+    fn output(
+        self,
+        layer: &Dense<'_>,
+        x: &[Self::Wide],
+        spare: &mut [Self::Wide],
+    ) -> Option<[f32; 2]>;
+}
+
+/// Rows in each stage's buffer, then in the readout's.
 ///
-/// A convolution passes on as many rows as it gets, a pool of size n at most one of n, rounded
-/// up for what it still held.
-fn tiles(layers: &Layers<'_>) -> impl Iterator<Item = usize> {
-    let mut tile = TILE;
-    let stages = layers.stages.iter().map(move |stage| {
-        let own = tile;
-        if let Stage::MaxPool { size, .. } = stage {
-            tile = tile.div_ceil(size.get());
-        }
-        own
-    });
-    let last = layers.stages.iter().fold(TILE, |tile, stage| match stage {
-        Stage::MaxPool { size, .. } => tile.div_ceil(size.get()),
-        Stage::Convolution(_) => tile,
-    });
-    stages.chain([last])
+/// In front of a stage wait what it still holds (at most its history, and for a pool an
+/// incomplete window), what the stage before gives at once, and its padding behind the end.
+fn capacities<N: Numbers>(layers: &Layers<'_>) -> impl Iterator<Item = Option<usize>> {
+    let mut incoming = Some(N::TILE);
+    let mut stages = layers.stages.iter();
+    let mut done = false;
+    core::iter::from_fn(move || {
+        let Some(stage) = stages.next() else {
+            return (!core::mem::replace(&mut done, true)).then_some(incoming);
+        };
+        let (held, behind, window) = match stage {
+            Stage::Convolution(c) => (c.history(), c.padding_behind(), c.window()),
+            Stage::MaxPool { size, .. } => (0, 0, *size),
+        };
+        let new = incoming.and_then(|n| n.checked_add(behind)?.checked_add(window.get() - 1));
+        incoming = new.map(|n| n.div_ceil(window.get()));
+        Some(new.and_then(|n| n.checked_add(held)))
+    })
 }
 
-/// Rows that a stage keeps from one tile to the next at most.
-fn kept_rows(stage: &Stage<'_>) -> usize {
-    match stage {
-        Stage::Convolution(convolution) => convolution.history(),
-        Stage::MaxPool { size, .. } => size.get() - 1,
-    }
-}
-
-/// Scratch memory in f32, from the sizes in which [`run`] cuts it up.
-pub(crate) fn scratch_floats(layers: &Layers<'_>) -> Option<usize> {
+/// Scratch memory in bytes, from the sizes in which [`run`] cuts it up.
+pub(crate) fn scratch_len<N: Numbers>(layers: &Layers<'_>) -> Option<usize> {
+    let bytes = |count: usize, size| round_up(count.checked_mul(size)?);
     let mut total = 0_usize;
-    let mut channels = layers.embedding.channels;
-    let mut tiles = tiles(layers);
-    for stage in &layers.stages {
-        let rows = kept_rows(stage).checked_add(tiles.next()?)?;
-        total = total.checked_add(round_up(rows.checked_mul(channels.get())?))?;
-        if let Stage::Convolution(convolution) = stage {
-            channels = convolution.outputs;
+    let mut channels = layers.embedding.channels.get();
+    let mut stages = layers.stages.iter();
+    for rows in capacities::<N>(layers) {
+        let values = rows?.checked_mul(channels)?;
+        total = total.checked_add(bytes(values, size_of::<N::Value>())?)?;
+        if let Some(Stage::Convolution(convolution)) = stages.next() {
+            channels = convolution.outputs.get();
         }
     }
-    let readout = round_up(tiles.next()?.checked_mul(channels.get())?);
-    let widest =
-        layers.dense.iter().map(|d| d.outputs.get()).fold(layers.readout_length(), usize::max);
-    total.checked_add(readout)?.checked_add(2 * round_up(widest))
+    let readout = bytes(layers.readout_length(), size_of::<N::Value>())?;
+    let sums = bytes(channels, size_of::<N::Sum>())?;
+    let wide = bytes(layers.widest(), size_of::<N::Wide>())?;
+    total.checked_add(readout)?.checked_add(sums)?.checked_add(wide.checked_mul(2)?)
 }
 
 /// Rows waiting in front of a stage.
-struct Buffer<'s> {
-    values: &'s mut [f32],
+struct Buffer<'s, V> {
+    values: &'s mut [V],
     channels: NonZeroUsize,
     rows: usize,
 }
 
-impl Buffer<'_> {
-    /// Appends `rows` rows, filled with zeros.
-    fn extend(&mut self, rows: usize) -> Option<&mut [f32]> {
+impl<V: Copy> Buffer<'_, V> {
+    /// Appends `rows` rows, whose content is for the caller to write.
+    fn extend(&mut self, rows: usize) -> Option<&mut [V]> {
         let start = self.rows * self.channels.get();
         let end = start + rows * self.channels.get();
         let new = self.values.get_mut(start..end)?;
-        new.fill(0.0);
         self.rows += rows;
         Some(new)
     }
@@ -91,131 +129,144 @@ impl Buffer<'_> {
         Some(())
     }
 
-    fn filled(&self) -> Option<&[f32]> {
+    fn filled(&self) -> Option<&[V]> {
         self.values.get(..self.rows * self.channels.get())
     }
 }
 
 /// Cuts `length` values, rounded up to whole blocks, off the front.
-fn cut<'s>(scratch: &mut &'s mut [f32], length: usize) -> Option<&'s mut [f32]> {
-    let (front, rest) = core::mem::take(scratch).split_at_mut_checked(round_up(length))?;
+fn cut<'s, T: bytemuck::Pod>(scratch: &mut &'s mut [u8], length: usize) -> Option<&'s mut [T]> {
+    let bytes = length.checked_mul(size_of::<T>())?;
+    let (front, rest) = core::mem::take(scratch).split_at_mut_checked(round_up(bytes)?)?;
     *scratch = rest;
-    front.get_mut(..length)
+    bytemuck::try_cast_slice_mut(front.get_mut(..bytes)?).ok()
 }
 
-/// The outputs of the last dense layer. `scratch` has [`scratch_floats`] values.
-pub(crate) fn run<'s, K: Kernel>(
+/// The first two outputs of the last dense layer. `scratch` has [`scratch_len`] bytes.
+pub(crate) fn run<N: Numbers>(
+    numbers: N,
     layers: &Layers<'_>,
     tokens: impl Iterator<Item = Token>,
-    scratch: &'s mut [f32],
-) -> Result<&'s [f32], Error> {
-    run_checked::<K>(layers, tokens, scratch).ok_or(Error::Internal)
+    scratch: &mut [u8],
+) -> Result<[f32; 2], Error> {
+    run_checked(numbers, layers, tokens, scratch).ok_or(Error::Internal)
 }
 
 /// As [`run`]; `None` where a size does not fit, which would be a defect of this file.
-fn run_checked<'s, K: Kernel>(
+fn run_checked<N: Numbers>(
+    numbers: N,
     layers: &Layers<'_>,
     tokens: impl Iterator<Item = Token>,
-    mut scratch: &'s mut [f32],
-) -> Option<&'s [f32]> {
-    let mut buffers = heapless::Vec::<Buffer<'_>, { STAGES_MAX + 1 }>::new();
+    mut scratch: &mut [u8],
+) -> Option<[f32; 2]> {
+    let mut buffers = heapless::Vec::<Buffer<'_, N::Value>, { STAGES_MAX + 1 }>::new();
     let mut channels = layers.embedding.channels;
-    let mut tiles = tiles(layers);
-    for stage in &layers.stages {
-        let rows = kept_rows(stage) + tiles.next()?;
-        let values = cut(&mut scratch, rows * channels.get())?;
+    let mut stages = layers.stages.iter();
+    for rows in capacities::<N>(layers) {
+        let values = cut(&mut scratch, rows? * channels.get())?;
         let mut buffer = Buffer { values, channels, rows: 0 };
-        if let Stage::Convolution(convolution) = stage {
-            buffer.extend(convolution.padding_front())?;
+        if let Some(Stage::Convolution(convolution)) = stages.next() {
+            numbers.pad(convolution.padding, buffer.extend(convolution.padding_front())?);
             channels = convolution.outputs;
         }
         buffers.push(buffer).ok()?;
     }
-    let values = cut(&mut scratch, tiles.next()? * channels.get())?;
-    buffers.push(Buffer { values, channels, rows: 0 }).ok()?;
-    let (mut vector, mut spare) = scratch.split_at_mut_checked(scratch.len() / 2)?;
-    let mut sequence = Sequence::<'_, '_> { layers, buffers, readout: vector, positions: 0 };
-    sequence.start()?;
+    let readout = cut(&mut scratch, layers.readout_length())?;
+    let sums = cut(&mut scratch, channels.get())?;
+    let mut vector = cut(&mut scratch, layers.widest())?;
+    let mut spare = cut(&mut scratch, layers.widest())?;
+    readout.fill(N::LOWEST);
+    sums.fill(bytemuck::Zeroable::zeroed());
+    let mut sequence = Sequence { numbers, layers, buffers, readout, sums, positions: 0 };
 
     let mut pending = 0;
     for token in tokens {
-        let row = sequence.buffers.first_mut()?.extend(1)?;
-        layers.embedding.look_up(token.id, token.part, row)?;
-        pending += 1;
-        if pending == TILE {
-            sequence.advance::<K>(0)?;
+        if pending == N::TILE {
+            sequence.advance()?;
             pending = 0;
         }
+        let row = sequence.buffers.first_mut()?.extend(1)?;
+        numbers.embed(&layers.embedding, token, row)?;
+        pending += 1;
     }
-    sequence.advance::<K>(0)?;
-    for stage in 0..layers.stages.len() {
-        sequence.finish::<K>(stage)?;
-    }
-    vector = sequence.finish_readout()?;
+    sequence.finish()?;
+    sequence.widen(vector)?;
 
     let mut length = layers.readout_length();
-    for layer in &layers.dense {
-        dense::<K>(layer, vector.get(..length)?, spare)?;
+    let (last, hidden) = layers.dense.split_last()?;
+    for layer in hidden {
+        numbers.dense(layer, vector.get(..length)?, spare)?;
         length = layer.outputs.get();
         core::mem::swap(&mut vector, &mut spare);
     }
-    vector.get(..length)
+    numbers.output(last, vector.get(..length)?, spare)
 }
 
 /// The layers that work on a sequence, with their state.
-struct Sequence<'s, 'l> {
+struct Sequence<'s, 'l, N: Numbers> {
+    numbers: N,
     layers: &'l Layers<'l>,
     /// In front of each stage, and of the readout.
-    buffers: heapless::Vec<Buffer<'s>, { STAGES_MAX + 1 }>,
-    readout: &'s mut [f32],
+    buffers: heapless::Vec<Buffer<'s, N::Value>, { STAGES_MAX + 1 }>,
+    /// Maxima of each channel, or all positions.
+    readout: &'s mut [N::Value],
+    sums: &'s mut [N::Sum],
     /// Positions that the readout has seen.
     positions: usize,
 }
 
-impl<'s> Sequence<'s, '_> {
-    fn start(&mut self) -> Option<()> {
-        let channels = self.layers.channels.get();
-        if let Readout::Pool { max, .. } = self.layers.readout {
-            let vector = self.readout.get_mut(..self.layers.readout_length())?;
-            vector.fill(0.0);
-            if max {
-                vector.get_mut(..channels)?.fill(f32::NEG_INFINITY);
-            }
-        }
-        Some(())
-    }
-
-    /// Runs the stages from `first` on over what waits in front of them, then the readout.
-    fn advance<K: Kernel>(&mut self, first: usize) -> Option<()> {
-        for (i, stage) in self.layers.stages.iter().enumerate().skip(first) {
-            let [input, output, ..] = self.buffers.get_mut(i..)? else { return None };
-            match stage {
-                Stage::Convolution(layer) => convolution::<K>(layer, input, output)?,
-                Stage::MaxPool { size, .. } => max_pool(input, output, *size, input.rows / *size)?,
-            }
+impl<N: Numbers> Sequence<'_, '_, N> {
+    /// Runs all stages over what waits in front of them, then the readout.
+    fn advance(&mut self) -> Option<()> {
+        for stage in 0..self.layers.stages.len() {
+            self.run(stage, false)?;
         }
         self.read_out()
     }
 
-    /// Ends the input of one stage: padding behind it, or an incomplete last window.
-    fn finish<K: Kernel>(&mut self, stage: usize) -> Option<()> {
+    /// Ends the sequence: each stage's padding behind it, and an incomplete last window.
+    fn finish(&mut self) -> Option<()> {
+        for (i, stage) in self.layers.stages.iter().enumerate() {
+            if let Stage::Convolution(layer) = stage {
+                let rows = self.buffers.get_mut(i)?.extend(layer.padding_behind())?;
+                self.numbers.pad(layer.padding, rows);
+            }
+            self.run(i, true)?;
+        }
+        self.read_out()
+    }
+
+    /// Runs one stage over what waits in front of it; at the end, over an incomplete window too.
+    fn run(&mut self, stage: usize, end: bool) -> Option<()> {
+        let [input, output, ..] = self.buffers.get_mut(stage..)? else { return None };
         match self.layers.stages.get(stage)? {
             Stage::Convolution(layer) => {
-                for _ in 0..layer.padding_behind() {
-                    self.buffers.get_mut(stage)?.extend(1)?;
-                    self.advance::<K>(stage)?;
+                let window = layer.window();
+                let rows = input.rows.saturating_sub(layer.history());
+                let left = rows % window;
+                self.convolve(stage, rows - left, window.get())?;
+                if end && left > 0 && layer.pool == Some(true) {
+                    self.convolve(stage, left, left)?;
                 }
             }
-            Stage::MaxPool { size, ceil, .. } => {
-                let [input, output, ..] = self.buffers.get_mut(stage..)? else { return None };
-                if *ceil && input.rows > 0 {
-                    let last = NonZeroUsize::new(input.rows)?.min(*size);
-                    max_pool(input, output, last, 1)?;
-                    self.advance::<K>(stage + 1)?;
+            Stage::MaxPool { size, ceil } => {
+                max_pool::<N>(input, output, *size, input.rows / *size)?;
+                if let Some(last) = NonZeroUsize::new(input.rows).filter(|_| end && *ceil) {
+                    max_pool::<N>(input, output, last, 1)?;
                 }
             }
         }
         Some(())
+    }
+
+    fn convolve(&mut self, stage: usize, rows: usize, pool: usize) -> Option<()> {
+        let [input, output, ..] = self.buffers.get_mut(stage..)? else { return None };
+        let Stage::Convolution(layer) = self.layers.stages.get(stage)? else { return None };
+        if rows > 0 {
+            let y = output.extend(rows.checked_div(pool)?)?;
+            self.numbers.convolve(layer, input.filled()?, rows, pool, y)?;
+        }
+        input.consume(rows)
     }
 
     fn read_out(&mut self) -> Option<()> {
@@ -224,19 +275,18 @@ impl<'s> Sequence<'s, '_> {
         let rows = buffer.filled()?.chunks_exact(channels.get());
         match self.layers.readout {
             Readout::Pool { max, average } => {
-                let vector = self.readout.get_mut(..self.layers.readout_length())?;
-                let (maxima, sums) =
-                    vector.split_at_mut_checked(if max { channels.get() } else { 0 })?;
                 for row in rows {
-                    maxima.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(*v));
+                    if max {
+                        self.readout.iter_mut().zip(row).for_each(|(m, v)| *m = N::larger(*m, *v));
+                    }
                     if average {
-                        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+                        self.sums.iter_mut().zip(row).for_each(|(s, v)| N::add(s, *v));
                     }
                 }
             }
             Readout::Flatten { .. } => {
-                let vector = self.readout.get_mut(self.positions * channels.get()..)?;
-                for (out, row) in vector.chunks_exact_mut(channels.get()).zip(rows) {
+                let all = self.readout.get_mut(self.positions * channels.get()..)?;
+                for (out, row) in all.chunks_exact_mut(channels.get()).zip(rows) {
                     out.iter_mut().zip(row).for_each(|(o, v)| *o = *v);
                 }
             }
@@ -246,49 +296,33 @@ impl<'s> Sequence<'s, '_> {
         Some(())
     }
 
-    fn finish_readout(self) -> Option<&'s mut [f32]> {
-        if let Readout::Pool { max, average: true } = self.layers.readout {
-            let skip = if max { self.layers.channels.get() } else { 0 };
-            let count = self.positions as f32;
-            self.readout.iter_mut().skip(skip).for_each(|sum| *sum /= count);
+    /// The vector that the dense layers read.
+    fn widen(&self, vector: &mut [N::Wide]) -> Option<()> {
+        let mut vector = vector.iter_mut();
+        let (pooled, max, average) = match self.layers.readout {
+            Readout::Pool { max, average } => (true, max, average),
+            Readout::Flatten { .. } => (false, true, false),
+        };
+        if max {
+            let count = if pooled { self.layers.channels.get() } else { self.readout.len() };
+            for value in self.readout.get(..count)? {
+                *vector.next()? = N::widen(*value, pooled);
+            }
         }
-        Some(self.readout)
-    }
-}
-
-fn convolution<K: Kernel>(
-    layer: &Convolution<'_>,
-    input: &mut Buffer<'_>,
-    output: &mut Buffer<'_>,
-) -> Option<()> {
-    let rows = input.rows.saturating_sub(layer.history());
-    let (stride, columns) = (layer.inputs, layer.outputs);
-    let x = input.filled()?;
-    let y = output.extend(rows)?;
-    for out in y.chunks_exact_mut(columns.get()) {
-        out.iter_mut().zip(layer.bias).for_each(|(o, b)| *o = weight(b));
-    }
-    if layer.dilation == 1 {
-        K::multiply_add(Product { x, stride, rows, w: layer.weight, columns }, y)?;
-    } else {
-        let taps = NonZeroUsize::new(layer.inputs.checked_mul(columns.get())?)?;
-        for (tap, w) in layer.weight.chunks_exact(taps.get()).enumerate() {
-            let x = x.get((tap * layer.dilation * stride).min(x.len())..)?;
-            K::multiply_add(Product { x, stride, rows, w, columns }, y)?;
+        if average {
+            let positions = NonZeroUsize::new(self.positions)?;
+            for sum in &*self.sums {
+                *vector.next()? = N::mean(*sum, positions);
+            }
         }
+        Some(())
     }
-    layer.activation.apply(y);
-    if layer.add {
-        let centre = x.get((layer.padding_front() * stride).min(x.len())..)?;
-        y.iter_mut().zip(centre).for_each(|(y, x)| *y += x);
-    }
-    input.consume(rows)
 }
 
 /// Pools the first `windows` windows of `size` rows.
-fn max_pool(
-    input: &mut Buffer<'_>,
-    output: &mut Buffer<'_>,
+fn max_pool<N: Numbers>(
+    input: &mut Buffer<'_, N::Value>,
+    output: &mut Buffer<'_, N::Value>,
     size: NonZeroUsize,
     windows: usize,
 ) -> Option<()> {
@@ -297,20 +331,10 @@ fn max_pool(
     let x = input.filled()?.chunks_exact(window.get());
     let y = output.extend(windows)?.chunks_exact_mut(channels.get());
     for (window, y) in x.zip(y) {
-        y.fill(f32::NEG_INFINITY);
+        y.fill(N::LOWEST);
         for row in window.chunks_exact(channels.get()) {
-            y.iter_mut().zip(row).for_each(|(y, x)| *y = y.max(*x));
+            y.iter_mut().zip(row).for_each(|(y, x)| *y = N::larger(*y, *x));
         }
     }
     input.consume(windows * size.get())
-}
-
-fn dense<K: Kernel>(layer: &Dense<'_>, x: &[f32], y: &mut [f32]) -> Option<()> {
-    let y = y.get_mut(..layer.outputs.get())?;
-    y.iter_mut().zip(layer.bias).for_each(|(y, b)| *y = weight(b));
-    let product =
-        Product { x, stride: layer.inputs, rows: 1, w: layer.weight, columns: layer.outputs };
-    K::multiply_add(product, y)?;
-    layer.activation.apply(y);
-    Some(())
 }

@@ -1,5 +1,7 @@
 //! Scratch memory that the caller lends.
 
+use core::mem::size_of;
+
 /// 16 bytes, aligned to 16: an array of these is scratch memory.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(16))]
@@ -22,7 +24,7 @@ pub fn as_bytes_mut(blocks: &mut [Block]) -> &mut [u8] {
     bytemuck::cast_slice_mut(blocks)
 }
 
-/// Rounds a number of f32 up to whole blocks.
-pub(crate) const fn round_up(floats: usize) -> usize {
-    floats.next_multiple_of(4)
+/// Rounds a number of bytes up to whole blocks.
+pub(crate) fn round_up(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(size_of::<Block>())
 }

@@ -54,7 +54,7 @@
 #define PHISHCNN_VERSION_NUMBER 1000
 
 /* Scratch memory that the embedded model needs, in bytes. */
-#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 19904
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 29184
 /* Segments that phishcnn_explain finds at most with the embedded model. */
 #define PHISHCNN_EMBEDDED_MAX_SEGMENTS 256
 /* SHA-256 of the embedded model: its identity. */

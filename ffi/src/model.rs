@@ -68,7 +68,15 @@ pub unsafe extern "C" fn phishcnn_model_load(
             copy_text("", item, item_size);
             memory::checked(model)?;
             memory::forget(model);
-            load(model, memory::file(file, file_size)?, item, item_size)
+            let file = memory::file(file, file_size)?;
+            load(
+                model,
+                file,
+                #[cfg(not(target_os = "none"))]
+                None,
+                item,
+                item_size,
+            )
         }
     })
 }
@@ -90,7 +98,14 @@ pub unsafe extern "C" fn phishcnn_model_load_embedded(
         unsafe {
             memory::checked(model)?;
             memory::forget(model);
-            load(model, phishcnn_weights::COMPACT, core::ptr::null_mut(), 0)
+            load(
+                model,
+                phishcnn_weights::COMPACT,
+                #[cfg(not(target_os = "none"))]
+                None,
+                core::ptr::null_mut(),
+                0,
+            )
         }
     })
 }
@@ -130,9 +145,7 @@ pub unsafe extern "C" fn phishcnn_model_load_file(
             let map = memmap2::Mmap::map(&opened).map_err(|_| Error::FileUnreadable)?;
             // The map moves into the caller's memory, the mapped bytes stay where they are.
             let file = core::slice::from_raw_parts(map.as_ptr(), map.len());
-            let parsed = parse(file, item, item_size)?;
-            memory::store(model, parsed, file, Some(map));
-            Ok(())
+            load(model, file, Some(map), item, item_size)
         }
     })
 }
@@ -154,39 +167,33 @@ fn open(path: &core::ffi::CStr) -> Option<std::fs::File> {
 }
 
 /// # Safety
-/// As the C functions.
-unsafe fn parse(
-    file: &'static [u8],
-    item: *mut c_char,
-    item_size: usize,
-) -> Result<Model<'static>, Error> {
-    Model::load(file).map_err(|LoadError { error, item: blamed }| {
-        // SAFETY: the caller's promise.
-        unsafe { copy_text(blamed, item, item_size) };
-        error
-    })
-}
-
-/// # Safety
 /// As the C functions; `model` is checked.
 unsafe fn load(
     model: *mut phishcnn_model,
     file: &'static [u8],
+    #[cfg(not(target_os = "none"))] map: Option<memmap2::Mmap>,
     item: *mut c_char,
     item_size: usize,
 ) -> Result<(), Error> {
-    // SAFETY: the caller's promises, passed on.
-    unsafe {
-        let parsed = parse(file, item, item_size)?;
-        memory::store(
-            model,
-            parsed,
-            file,
-            #[cfg(not(target_os = "none"))]
-            None,
-        );
+    // One `match`, because each combinator would put another copy of the model on the stack.
+    match Model::load(file) {
+        // SAFETY: the caller's promise.
+        Ok(parsed) => unsafe {
+            memory::store(
+                model,
+                parsed,
+                file,
+                #[cfg(not(target_os = "none"))]
+                map,
+            );
+            Ok(())
+        },
+        Err(LoadError { error, item: blamed }) => {
+            // SAFETY: the caller's promise.
+            unsafe { copy_text(blamed, item, item_size) };
+            Err(error)
+        }
     }
-    Ok(())
 }
 
 /// Ends the use of a model: unmaps its file, if it has one, and empties the memory, which stays the

@@ -101,6 +101,14 @@ def export(args) -> None:
     print(run(params, _work(args, params), Path(args.output), _chars(params, args)))
 
 
+def quantize(args) -> None:
+    from .quantize import quantize as run
+
+    figures = run(args.model, read_rows(args.rows / "valid.tsv.gz"), args.output, args.sample)
+    for key, value in figures.items():
+        print(key, f"{value:.4f}" if isinstance(value, float) else value)
+
+
 def evaluate(args) -> None:
     from .evaluate import evaluate as run
     from .evaluate import standard_sets
@@ -234,6 +242,11 @@ def parser() -> argparse.ArgumentParser:
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
     sub = with_params(command("export", export, "Write the model file."))
     sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
+    sub = command("quantize", quantize, "Write the int8 model of an f32 one, calibrated on the validation rows.")
+    sub.add_argument("model", type=Path, help="the f32 .safetensors file")
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
+    sub.add_argument("--sample", type=int, default=6000, help="rows that ranges are measured on (default: 6000)")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
     sub = command(
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."
     )

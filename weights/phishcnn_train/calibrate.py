@@ -9,6 +9,7 @@ import numpy as np
 
 from . import metrics
 from .data import DataError
+from .export import number
 from .params import Params
 
 
@@ -48,12 +49,18 @@ def calibrate(params: Params, work: Path) -> dict:
     valid = Tokens.load(work / "valid.npz")
     weights = train.load_weights(work)
     scores = train.logits(network.parse(params.layers), params.output, weights, valid, params.train["buckets"])
-    truth = valid.labels > 0.5
+    result = summary(valid.labels > 0.5, scores)
+    (work / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def summary(truth, scores) -> dict:
+    """Calibration, thresholds and validation figures of these rows: `a`, `b`, `phishing`, `suspicious`, `valid`."""
     if truth.all() or not truth.any():
         raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)
     if a <= 0:
-        raise DataError(f"{params.name}: its logits rank the validation rows worse than chance; train it longer")
+        raise DataError("the logits rank the validation rows worse than chance; train the model longer")
     result = {
         "a": a,
         "b": b,
@@ -65,5 +72,13 @@ def calibrate(params: Params, work: Path) -> dict:
         point = metrics.recall_at_fpr(truth, scores, float(name))
         if point["resolvable"]:
             result["valid"][f"recall_at_fpr_{name}"] = point["recall"]
-    (work / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def metadata(summary: dict) -> dict[str, str]:
+    """What a model file says of it."""
+    return {
+        "phishcnn.calibration": f"{number(summary['a'])} {number(summary['b'])}",
+        "phishcnn.thresholds": f"phishing={number(summary['phishing'])} suspicious={number(summary['suspicious'])}",
+        "phishcnn.metrics": " ".join(f"valid.{k}={v:.4f}" for k, v in sorted(summary["valid"].items())),
+    }

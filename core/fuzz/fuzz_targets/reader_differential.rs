@@ -16,6 +16,8 @@ fuzz_target!(|file: &[u8]| {
         let dtype = match tensor.dtype {
             Dtype::F32 => safetensors::Dtype::F32,
             Dtype::U32 => safetensors::Dtype::U32,
+            Dtype::I32 => safetensors::Dtype::I32,
+            Dtype::I8 => safetensors::Dtype::I8,
         };
         assert_eq!(dtype, view.dtype());
         assert_eq!(&tensor.shape[..], view.shape());

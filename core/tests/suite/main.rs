@@ -7,6 +7,7 @@ mod support;
 
 mod engine;
 mod explain;
+mod int8;
 mod reader;
 mod tokens;
 mod urls;

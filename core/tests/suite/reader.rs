@@ -457,6 +457,8 @@ fn agrees_with_the_reference(file: &[u8]) -> bool {
         let dtype = match tensor.dtype {
             Dtype::F32 => safetensors::Dtype::F32,
             Dtype::U32 => safetensors::Dtype::U32,
+            Dtype::I32 => safetensors::Dtype::I32,
+            Dtype::I8 => safetensors::Dtype::I8,
         };
         assert_eq!(
             (dtype, &tensor.shape[..], tensor.data),

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod int8;
 pub mod model_file;
 pub mod network;
 pub mod tokens;

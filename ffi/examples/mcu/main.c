@@ -12,7 +12,14 @@
 #include <string.h>
 
 static phishcnn_model model;
-static PHISHCNN_ALIGNED unsigned char scratch[PHISHCNN_EMBEDDED_SCRATCH_SIZE];
+#ifdef SCRATCH_SIZE /* `make MODEL=FILE`: that file in flash (model.S) instead of the embedded model */
+extern const unsigned char model_file[], model_file_end[];
+#define LOAD() phishcnn_model_load(&model, model_file, (size_t)(model_file_end - model_file), NULL, 0)
+#else
+#define SCRATCH_SIZE PHISHCNN_EMBEDDED_SCRATCH_SIZE
+#define LOAD() phishcnn_model_load_embedded(&model)
+#endif
+static PHISHCNN_ALIGNED unsigned char scratch[SCRATCH_SIZE];
 static phishcnn_segment segments[32];
 
 static const char *const urls[] = {
@@ -47,7 +54,7 @@ int main(void) {
   phishcnn_status status;
 
   paint();
-  status = phishcnn_model_load_embedded(&model);
+  status = LOAD();
   load_stack = used();
   if (status != PHISHCNN_OK) return 1;
 

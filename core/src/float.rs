@@ -1,0 +1,98 @@
+//! f32 models: `kernel/float.rs` does the products, this file the rest.
+
+use crate::kernel::{Kernels, Product, weight, weights};
+use crate::layers::{Convolution, Dense, Embedding, Padding};
+use crate::network::Numbers;
+use crate::tokens::Token;
+use core::num::NonZeroUsize;
+
+/// f32 throughout. All backends add in the same order, so that all give the same bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Float(pub(crate) Kernels);
+
+impl Numbers for Float {
+    type Value = f32;
+    type Sum = f32;
+    type Wide = f32;
+    const TILE: usize = 16;
+    const LOWEST: f32 = f32::NEG_INFINITY;
+
+    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [f32]) -> Option<()> {
+        let channels = table.channels.get();
+        let characters = weights(table.characters).get(usize::from(token.id) * channels..)?;
+        for (out, w) in row.iter_mut().zip(characters) {
+            *out = weight(w);
+        }
+        if let Some(parts) = table.parts {
+            for (out, w) in
+                row.iter_mut().zip(weights(parts).get(token.part as usize * channels..)?)
+            {
+                *out += weight(w);
+            }
+        }
+        Some(())
+    }
+
+    fn pad(self, _: Padding<'_>, rows: &mut [f32]) {
+        rows.fill(0.0);
+    }
+
+    fn convolve(
+        self,
+        layer: &Convolution<'_>,
+        x: &[f32],
+        rows: usize,
+        _: usize,
+        y: &mut [f32],
+    ) -> Option<()> {
+        let (stride, columns, w) = (layer.inputs, layer.outputs, weights(layer.weight));
+        for out in y.chunks_exact_mut(columns.get()) {
+            out.iter_mut().zip(layer.bias).for_each(|(o, b)| *o = weight(b));
+        }
+        if layer.dilation == 1 {
+            self.0.multiply_add(Product { x, stride, rows, w, columns }, y)?;
+        } else {
+            let taps = NonZeroUsize::new(layer.inputs.checked_mul(columns.get())?)?;
+            for (tap, w) in w.chunks_exact(taps.get()).enumerate() {
+                let x = x.get((tap * layer.dilation * stride).min(x.len())..)?;
+                self.0.multiply_add(Product { x, stride, rows, w, columns }, y)?;
+            }
+        }
+        layer.activation.apply(y);
+        if layer.add {
+            let centre = x.get((layer.padding_front() * stride).min(x.len())..)?;
+            y.iter_mut().zip(centre).for_each(|(y, x)| *y += x);
+        }
+        Some(())
+    }
+
+    fn larger(a: f32, b: f32) -> f32 {
+        a.max(b)
+    }
+
+    fn add(sum: &mut f32, value: f32) {
+        *sum += value;
+    }
+
+    fn widen(value: f32, _: bool) -> f32 {
+        value
+    }
+
+    fn mean(sum: f32, positions: NonZeroUsize) -> f32 {
+        sum / positions.get() as f32
+    }
+
+    fn dense(self, layer: &Dense<'_>, x: &[f32], y: &mut [f32]) -> Option<()> {
+        let y = y.get_mut(..layer.outputs.get())?;
+        y.iter_mut().zip(layer.bias).for_each(|(y, b)| *y = weight(b));
+        let (stride, columns, w) = (layer.inputs, layer.outputs, weights(layer.weight));
+        self.0.multiply_add(Product { x, stride, rows: 1, w, columns }, y)?;
+        layer.activation.apply(y);
+        Some(())
+    }
+
+    fn output(self, layer: &Dense<'_>, x: &[f32], spare: &mut [f32]) -> Option<[f32; 2]> {
+        self.dense(layer, x, spare)?;
+        Some([*spare.first()?, spare.get(1).copied().unwrap_or_default()])
+    }
+}

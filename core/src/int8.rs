@@ -1,0 +1,155 @@
+//! int8 models: the same bits on every target, because nothing but integers is added.
+//!
+//! - Activations of the sequence are 0 to 127: seven bits, so that they are valid as signed and
+//!   as unsigned bytes, and a pair of products fits 16 bits (every instruction set has such a
+//!   product, and none saturates).
+//! - A convolution's sums are i32 and wrap. `requantise` brings them back to seven bits.
+//! - The dense layers read 16-bit activations: they are few, and the pooled means need the bits.
+//!
+//! `docs/model-file.md` has the formulas; `kernel/int8.rs` does the convolutions.
+
+use crate::kernel::{Convolve, Kernels, Residual, integer, requantise, weight};
+use crate::layers::{Activation, Convolution, Dense, Embedding, Padding};
+use crate::network::Numbers;
+use crate::tokens::Token;
+use core::num::NonZeroUsize;
+
+/// int8 weights and activations.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8(pub(crate) Kernels);
+
+/// Largest activation of the sequence.
+const MAX: u8 = 127;
+/// Pooled values are this much finer than the sequence's.
+const POOLED: u32 = 256;
+
+impl Numbers for Int8 {
+    type Value = u8;
+    type Sum = u32;
+    type Wide = i16;
+    const TILE: usize = 16;
+    const LOWEST: u8 = 0;
+
+    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [u8]) -> Option<()> {
+        let channels = table.channels.get();
+        let row = row.get_mut(..channels)?;
+        let character =
+            table.characters.get(usize::from(token.id) * channels..)?.get(..channels)?;
+        match table.parts {
+            None => row.iter_mut().zip(character).for_each(|(out, c)| *out = clamp(*c as i8)),
+            Some(parts) => {
+                let part = parts.get(token.part as usize * channels..)?.get(..channels)?;
+                for ((out, c), p) in row.iter_mut().zip(character).zip(part) {
+                    *out = clamp((*c as i8).saturating_add(*p as i8));
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn pad(self, padding: Padding<'_>, rows: &mut [u8]) {
+        match padding {
+            Padding::Value(value) => rows.fill(value.min(MAX)),
+            Padding::Row(row) => {
+                for (out, value) in rows.iter_mut().zip(row.iter().cycle()) {
+                    *out = clamp(*value as i8);
+                }
+            }
+        }
+    }
+
+    fn convolve(
+        self,
+        layer: &Convolution<'_>,
+        x: &[u8],
+        rows: usize,
+        pool: usize,
+        y: &mut [u8],
+    ) -> Option<()> {
+        let stride = layer.inputs;
+        // A window of neighbouring rows is one stretch of memory, as one long tap.
+        let (taps, tap_length) = match layer.dilation {
+            1 => (1, layer.kernel * stride),
+            _ => (layer.kernel, stride),
+        };
+        let residual = match layer.add {
+            false => None,
+            true => {
+                let centre = x.get((layer.padding_front() * stride).min(x.len())..)?;
+                let (factor, offset) = layer.residual.split_at_checked(layer.outputs.get())?;
+                Some(Residual { centre, factor, offset })
+            }
+        };
+        let job = Convolve {
+            x,
+            stride,
+            rows,
+            pool: NonZeroUsize::new(pool)?,
+            taps,
+            tap_stride: layer.dilation * stride,
+            groups: tap_length / 4,
+            weight: layer.weight.as_chunks().0,
+            bias: layer.bias,
+            multiplier: layer.multiplier,
+            columns: layer.outputs,
+            relu: layer.activation == Activation::Relu,
+            residual,
+            zero: i32::from(layer.zero),
+            table: layer.table,
+        };
+        self.0.convolve(&job, y)
+    }
+
+    fn larger(a: u8, b: u8) -> u8 {
+        a.max(b)
+    }
+
+    fn add(sum: &mut u32, value: u8) {
+        *sum += u32::from(value);
+    }
+
+    fn widen(value: u8, pooled: bool) -> i16 {
+        i16::from(value) << if pooled { POOLED.trailing_zeros() } else { 0 }
+    }
+
+    /// Rounded. (At most 65,536 positions: no overflow.)
+    fn mean(sum: u32, positions: NonZeroUsize) -> i16 {
+        let positions = positions.get() as u32;
+        let scaled = sum.wrapping_mul(POOLED).wrapping_add(positions / 2);
+        scaled.checked_div(positions).unwrap_or_default().min(i16::MAX as u32) as i16
+    }
+
+    fn dense(self, layer: &Dense<'_>, x: &[i16], y: &mut [i16]) -> Option<()> {
+        let rows = layer.weight.chunks_exact(layer.inputs.max(1));
+        let biases = layer.bias.iter().zip(layer.multiplier);
+        for ((row, (bias, multiplier)), y) in rows.zip(biases).zip(y) {
+            let sum = self.0.dot(x, row).wrapping_add(integer(bias));
+            let value = requantise(sum, integer(multiplier));
+            *y = match (layer.activation, layer.table.as_chunks::<4>().0) {
+                (Activation::Relu, _) => value.clamp(0, i16::MAX.into()) as i16,
+                (_, []) => value.clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16,
+                (_, table) => {
+                    let entry = table.get((value.clamp(-128, 127) + 128) as usize)?;
+                    integer(entry).clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16
+                }
+            };
+        }
+        Some(())
+    }
+
+    fn output(self, layer: &Dense<'_>, x: &[i16], _: &mut [i16]) -> Option<[f32; 2]> {
+        let mut outputs = [0.0; 2];
+        let rows = layer.weight.chunks_exact(layer.inputs.max(1));
+        let biases = layer.bias.iter().zip(layer.multiplier);
+        for ((row, (bias, scale)), out) in rows.zip(biases).zip(&mut outputs) {
+            let sum = self.0.dot(x, row).wrapping_add(integer(bias));
+            *out = sum as f32 * weight(scale);
+        }
+        Some(outputs)
+    }
+}
+
+/// An activation of the sequence from a signed byte.
+fn clamp(value: i8) -> u8 {
+    value.max(0) as u8
+}

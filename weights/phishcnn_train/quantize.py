@@ -1,0 +1,345 @@
+"""From an f32 model file to an int8 one, after training: ranges, rounding and thresholds come from validation rows.
+
+The arithmetic is that of docs/model-file.md. Activations of the sequence have seven bits, each channel its own
+scale (up to the largest value seen: cutting the rarest costs more recall than finer steps bring), which the next layer's weights absorb; weights have eight, each output its own scale; the dense layers read
+16-bit activations. What rounding shifts a layer's sums by in the mean is taken off its bias. Calibration and
+thresholds are fitted anew, to what the engine itself says of the validation rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import phishcnn
+
+from . import calibrate, network, witness
+from .data import Rows
+from .export import encode, read
+from .network import Layer, LayerError
+from .tokens import tokenize
+
+MAX = 127  # largest activation of the sequence
+WIDE = 32767  # largest activation of a dense layer
+POOLED = 256  # pooled values are this much finer than the sequence's
+BLOCK = 16  # columns that lie together in a convolution's weights
+CURVES = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+# The ends of a curve's table: beyond, it is flat to seven bits.
+REACH = {"tanh": 3.0, "sigmoid": 6.0}
+
+
+@dataclass
+class Sequence:
+    """Rows of many URLs, one behind the other."""
+
+    values: np.ndarray  # [positions, channels]
+    lengths: np.ndarray  # int [URLs], positions of each
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.cumsum(self.lengths) - self.lengths
+
+    def windows(self, layer: Layer, kernel: int, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """([positions, kernel * channels], lengths): what each output of a convolution reads."""
+        reach = (kernel - 1) * layer.dilation
+        front = reach // 2 if layer.padding == "same" else 0
+        behind = reach - front if layer.padding == "same" else 0
+        lengths = self.lengths + front + behind - reach
+        # Every URL with its padding, then the first row of each window.
+        padded = np.tile(zero.astype(self.values.dtype), (int((self.lengths + front + behind).sum()), 1))
+        starts = np.cumsum(self.lengths + front + behind) - (self.lengths + front + behind)
+        padded[ranges(starts + front, self.lengths)] = self.values
+        first = ranges(starts, lengths)
+        taps = np.arange(kernel) * layer.dilation
+        return padded[first[:, None] + taps].reshape(len(first), -1), lengths
+
+    def maxpool(self, layer: Layer) -> Sequence:
+        size = layer.window
+        lengths = -(-self.lengths // size) if layer.ceil else self.lengths // size
+        kept = lengths * size if not layer.ceil else self.lengths
+        values = self.values[ranges(self.starts, kept)]
+        begins = np.repeat(np.cumsum(kept) - kept, lengths) + size * (ranges(np.zeros_like(lengths), lengths))
+        return Sequence(np.maximum.reduceat(values, begins, axis=0), lengths)
+
+    def pooled(self) -> tuple[np.ndarray, np.ndarray]:
+        """(maxima, sums), [URLs, channels] each."""
+        return (f.reduceat(self.values, self.starts, axis=0) for f in (np.maximum, np.add))
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, … of each length, one behind the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | None) -> dict[str, np.ndarray]:
+    """The same network with dead channels added: embeddings in fours, convolutions in blocks."""
+    out, real, wide = dict(tensors), 0, 0
+
+    def grow(name: str, axis: int, index: np.ndarray, size: int) -> None:
+        shape = list(out[name].shape)
+        shape[axis] = size
+        grown = np.zeros(shape, np.float64)
+        np.moveaxis(grown, axis, 0)[index] = np.moveaxis(out[name].astype(np.float64), axis, 0)
+        out[name] = grown
+
+    index = np.zeros(0, int)
+    for layer in layers:
+        if layer.kind == "embed":
+            names = ["embed.chars"] if layer.name == "chars" else ["embed.bytes"]
+            names += ["embed.parts"] * (layer.name == "bytes+parts")
+            real = tensors[names[0]].shape[1]
+            wide = -(-real // 4) * 4
+            for name in names:
+                grow(name, 1, np.arange(real), wide)
+            index = np.arange(real)
+        elif layer.kind == "conv":
+            grow(f"{layer.name}.weight", 1, index, wide)
+            kernel, _, real = tensors[f"{layer.name}.weight"].shape
+            wide = -(-real // BLOCK) * BLOCK
+            index = np.arange(real)
+            grow(f"{layer.name}.weight", 2, index, wide)
+            grow(f"{layer.name}.bias", 0, index, wide)
+            if length and layer.padding == "valid":
+                length -= (kernel - 1) * layer.dilation
+        elif layer.kind == "maxpool" and length:
+            length = -(-length // layer.window) if layer.ceil else length // layer.window
+        elif layer.kind in ("pool", "flatten"):
+            times = (1 + (layer.name == "max+avg")) if layer.kind == "pool" else length
+            index = (np.arange(times)[:, None] * wide + np.arange(real)).ravel()
+            wide *= times
+        elif layer.kind == "dense":
+            grow(f"{layer.name}.weight", 0, index, wide)
+            wide = tensors[f"{layer.name}.bias"].shape[0]
+            index = np.arange(wide)
+    return {name: t if t.dtype.kind == "u" else t.astype(np.float64) for name, t in out.items()}
+
+
+def requantise(sums: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+    """As the engine: floor(sum * multiplier / 2^32 + 1/2)."""
+    return (np.rint(sums).astype(np.int64) * multiplier + (1 << 31)) >> 32
+
+
+def multipliers(ratio: np.ndarray) -> np.ndarray:
+    """int64 [outputs] of scale of the sums / scale of the outputs."""
+    return np.clip(np.rint(ratio * 2.0**32), 0, 2**31 - 1).astype(np.int64)
+
+
+def weight_scale(weight: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    largest = np.abs(weight).max(axis=axes)
+    return np.where(largest > 0, largest, 1.0) / MAX
+
+
+def packed(weight: np.ndarray) -> np.ndarray:
+    """int8 [kernel, in, out] -> [out / 16, kernel * in / 4, 64], as the engine reads it."""
+    kernel, inputs, outputs = weight.shape
+    grouped = weight.reshape(kernel * inputs // 4, 4, outputs // BLOCK, BLOCK)
+    return np.ascontiguousarray(grouped.transpose(2, 0, 3, 1)).reshape(outputs // BLOCK, -1, 4 * BLOCK)
+
+
+class Quantiser:
+    """Carries calibration rows through both networks, layer by layer, and collects the int8 tensors."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        self.tensors = tensors
+        self.out: dict[str, np.ndarray] = {}
+        self.scale = self.zero = np.zeros(0)  # of the sequence, by channel
+        self.exact: Sequence | np.ndarray
+        self.rounded: Sequence | np.ndarray
+
+    def embed(self, layer: Layer, ids: np.ndarray, parts: np.ndarray, lengths: np.ndarray) -> None:
+        name = "embed.chars" if layer.name == "chars" else "embed.bytes"
+        rows = self.tensors[name]
+        other = self.tensors["embed.parts"] if layer.name == "bytes+parts" else np.zeros((1, rows.shape[1]))
+        low = np.minimum(rows.min(0) + other.min(0), 0)
+        high = np.maximum(rows.max(0) + other.max(0), 0)
+        self.scale = np.where(high > low, high - low, 1.0) / (MAX - 1)
+        self.zero = np.rint(-low / self.scale)
+        shift = np.rint(other.min(0) / self.scale)
+        first = np.clip(np.rint(rows / self.scale) + self.zero + shift, -128, 127)
+        second = np.clip(np.rint(other / self.scale) - shift, -128, 127)
+        self.out[name] = first.astype("i1")
+        if layer.name == "bytes+parts":
+            self.out["embed.parts"] = second.astype("i1")
+        self.out["embed.zero"] = self.zero.astype("i1")
+        parts = parts if layer.name == "bytes+parts" else np.zeros_like(ids)
+        self.exact = Sequence(rows[ids] + other[parts], lengths)
+        self.rounded = Sequence(np.clip(first[ids] + second[parts], 0, MAX), lengths)
+
+    def conv(self, layer: Layer) -> None:
+        name, weight, bias = layer.name, self.tensors[f"{layer.name}.weight"], self.tensors[f"{layer.name}.bias"]
+        kernel, inputs, outputs = weight.shape
+        windows, lengths = self.exact.windows(layer, kernel, np.zeros(inputs))
+        exact = windows @ weight.reshape(-1, outputs) + bias
+        scaled = weight * self.scale[:, None]
+        scale = weight_scale(scaled, (0, 1))
+        factor = np.zeros(outputs)
+        if layer.add:
+            # The input joins the sums as a whole multiple of their unit.
+            factor = np.maximum(np.floor(self.scale / scale), 1)
+            scale = np.maximum(self.scale / factor, scale)
+            factor = np.rint(self.scale / scale)
+        whole = np.clip(np.rint(scaled / scale), -MAX, MAX)
+        windows, _ = self.rounded.windows(layer, kernel, self.zero)
+        sums = windows @ whole.reshape(-1, outputs)
+        # With it, the sums are right in the mean.
+        whole_bias = np.rint((exact.mean(0) / scale) - sums.mean(0))
+        sums = sums + whole_bias
+        curve = CURVES.get(layer.activation)
+        if curve and layer.add:
+            raise LayerError(f"{name}: int8 models have no {layer.activation} with add")
+        exact = curve(exact) if curve else np.maximum(exact, 0) if layer.activation == "relu" else exact
+        if layer.activation == "relu":
+            sums = np.maximum(sums, 0)
+        if layer.add:
+            exact = exact + self.exact.values
+            sums = sums + self.rounded.values * factor - self.zero * factor
+            self.out[f"{name}.residual"] = np.stack([factor, -self.zero * factor]).astype("<i4")
+        signed = layer.activation in ("", "tanh") or exact.min() < 0
+        zero = 64 if signed else 0
+        largest = np.abs(exact).max(0)
+        largest = np.maximum(largest, largest.max() * 1e-3)
+        steps = np.where(largest > 0, largest, 1.0) / (MAX - zero)
+        if curve:
+            steps = np.full(outputs, 1.0 / (MAX - zero))
+            unit = REACH[layer.activation] / MAX
+            multiplier = multipliers(scale / unit)
+            entries = np.rint(curve(np.arange(-128, 128) * unit) / steps[0]) + zero
+            table = np.clip(entries, 0, MAX)
+            self.out[f"{name}.table"] = table.astype("i1")
+            values = table[np.clip(requantise(sums, multiplier), -128, 127) + 128]
+        else:
+            multiplier = multipliers(scale / steps)
+            values = np.clip(requantise(sums, multiplier) + zero, 0, MAX).astype(np.float64)
+        if zero:
+            self.out[f"{name}.zero"] = np.array([zero], "i1")
+        if np.abs(sums).max() >= 2**31:
+            raise LayerError(f"{name}: its sums do not fit 32 bits")
+        self.out[f"{name}.weight"] = packed(whole.astype("i1"))
+        self.out[f"{name}.bias"] = whole_bias.astype("<i4")
+        self.out[f"{name}.multiplier"] = multiplier.astype("<i4")
+        self.scale, self.zero = steps, np.full(outputs, float(zero))
+        self.exact, self.rounded = Sequence(exact, lengths), Sequence(values, lengths)
+
+    def maxpool(self, layer: Layer) -> None:
+        self.exact, self.rounded = self.exact.maxpool(layer), self.rounded.maxpool(layer)
+
+    def pool(self, layer: Layer) -> None:
+        lengths = self.exact.lengths[:, None]
+        maxima, sums = self.exact.pooled()
+        exact = {"max": [maxima], "avg": [sums / lengths], "max+avg": [maxima, sums / lengths]}[layer.name]
+        maxima, sums = self.rounded.pooled()
+        mean = (sums * POOLED + lengths // 2) // lengths
+        rounded = {"max": [maxima * POOLED], "avg": [mean], "max+avg": [maxima * POOLED, mean]}[layer.name]
+        self.exact, self.rounded = np.concatenate(exact, 1), np.concatenate(rounded, 1)
+        self.scale = np.tile(self.scale / POOLED, len(exact))
+        self.zero = np.tile(self.zero * POOLED, len(exact))
+
+    def flatten(self) -> None:
+        times = int(self.exact.lengths[0])
+        self.exact = self.exact.values.reshape(len(self.exact.lengths), -1)
+        self.rounded = self.rounded.values.reshape(len(self.exact), -1)
+        self.scale, self.zero = np.tile(self.scale, times), np.tile(self.zero, times)
+
+    def dense(self, layer: Layer, last: bool) -> None:
+        name, weight, bias = layer.name, self.tensors[f"{layer.name}.weight"], self.tensors[f"{layer.name}.bias"]
+        exact = self.exact @ weight + bias
+        scaled = weight * self.scale[:, None]
+        scale = weight_scale(scaled, (0,))
+        whole = np.clip(np.rint(scaled / scale), -MAX, MAX)
+        sums = self.rounded @ whole
+        whole_bias = np.rint(exact.mean(0) / scale - sums.mean(0))
+        sums = sums + whole_bias
+        if (np.abs(whole).sum(0) * WIDE + np.abs(whole_bias)).max() >= 2**31:
+            raise LayerError(f"{name}: its sums may not fit 32 bits")
+        self.out[f"{name}.weight"] = np.ascontiguousarray(whole.T.astype("i1"))
+        self.out[f"{name}.bias"] = whole_bias.astype("<i4")
+        if last:
+            self.out[f"{name}.scale"] = scale.astype("<f4")
+            self.exact, self.rounded = exact, sums * scale
+            return
+        curve = CURVES.get(layer.activation)
+        if curve:
+            unit = REACH[layer.activation] / MAX
+            multiplier, step = multipliers(scale / unit), 1.0 / WIDE
+            table = np.rint(curve(np.arange(-128, 128) * unit) * WIDE)
+            self.out[f"{name}.table"] = table.astype("<i4")
+            values = table[np.clip(requantise(sums, multiplier), -128, 127) + 128]
+            exact = curve(exact)
+        elif layer.activation in ("", "relu"):
+            low = 0 if layer.activation else -WIDE
+            exact = np.maximum(exact, 0) if layer.activation else exact
+            step = max(2 * np.abs(exact).max(), 1e-6) / WIDE  # with room: bits are plenty
+            multiplier = multipliers(scale / step)
+            values = np.clip(requantise(sums, multiplier), low, WIDE).astype(np.float64)
+        else:
+            raise LayerError(f"{name}: int8 models have no {layer.activation}")
+        self.out[f"{name}.multiplier"] = multiplier.astype("<i4")
+        self.exact, self.rounded = exact, values
+        self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
+
+
+def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: list[bytes]):
+    """(int8 tensors, f32 logits, int8 logits of the URLs as reckoned here)."""
+    layers = network.parse(metadata["phishcnn.layers"])
+    chars = tensors.get("chars")
+    tokens = tokenize(urls, metadata["phishcnn.input"], chars)
+    ids, parts = np.asarray(tokens.ids).astype(int), np.asarray(tokens.parts).astype(int)
+    lengths = np.diff(np.asarray(tokens.offsets))
+    fixed = int(lengths[0]) if chars is not None else None
+    work = Quantiser(widened(layers, {k: t for k, t in tensors.items() if k != "chars"}, fixed))
+    for i, layer in enumerate(layers):
+        if layer.kind == "embed":
+            work.embed(layer, ids, parts, lengths)
+        elif layer.kind == "dense":
+            work.dense(layer, i == len(layers) - 1)
+        elif layer.kind == "flatten":
+            work.flatten()
+        else:
+            getattr(work, layer.kind)(layer)
+    if chars is not None:
+        work.out["chars"] = chars
+    logits = [network.logit(metadata["phishcnn.output"], outputs) for outputs in (work.exact, work.rounded)]
+    return work.out, *logits
+
+
+def quantize(model: Path, rows: Rows, output: Path, sample: int = 6000) -> dict:
+    """Writes the int8 model; returns figures. Calibrates ranges on `sample` of the validation rows, and
+    thresholds on all of them. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
+    tensors, metadata = read(model)
+    if any(t.dtype.kind == "i" for t in tensors.values()):
+        raise ValueError(f"{model}: is int8 already")
+    order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(rows.urls[i]).digest())
+    urls = [rows.urls[i] for i in sorted(order[:sample])]
+    witnesses = [url.encode() for url in witness.GOLDEN]
+    int8, exact, rounded = quantised(tensors, metadata, urls + witnesses)
+    metadata["phishcnn.quantised_from"] = hashlib.sha256(model.read_bytes()).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "draft.safetensors"
+        draft.write_bytes(encode(int8, metadata))
+        scored = phishcnn.Model.load(str(draft)).score_batch(rows.urls)
+    logits, errors = np.asarray(scored.logit), np.asarray(scored.errors)
+    usable = errors == 0
+    fit = calibrate.summary(rows.labels[usable] > 0.5, logits[usable])
+    metadata |= calibrate.metadata(fit)
+    if "phishcnn.golden" in metadata:
+        # What the arithmetic above, not the engine, answers.
+        answers = zip(rounded[-len(witnesses) :], witness.GOLDEN, strict=True)
+        metadata["phishcnn.golden"] = " ".join(f"{logit:.4f} {url}" for logit, url in answers)
+    if "phishcnn.reference" in metadata:
+        shares = f"logit {witness.shares(logits[usable], witness.BOUNDS['logit'])}"
+        features = metadata["phishcnn.reference"].split("; ")
+        metadata["phishcnn.reference"] = "; ".join(shares if f.startswith("logit ") else f for f in features)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    blob = encode(int8, metadata)
+    output.write_bytes(blob)
+    return {
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "bytes": len(blob),
+        "largest_change": float(np.abs(exact - rounded).max()),
+        "mean_change": float(np.abs(exact - rounded).mean()),
+        **fit["valid"],
+    }

@@ -1,0 +1,89 @@
+"""The int8 exporter against the engine, which runs its files, and against the f32 network."""
+
+import numpy as np
+import phishcnn
+import pytest
+import synthetic
+from phishcnn_train import network
+from phishcnn_train.data import read_rows
+from phishcnn_train.export import encode, read
+from phishcnn_train.quantize import packed, quantised, quantize
+
+BYTES = "url-bytes/1 max=256"
+CHARS = "keras-char/1 length=60 pad=pre truncate=pre canonical=yes"
+LINES = {  # every layer that int8 knows; channels that are no multiple of a block
+    "compact": (BYTES, "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; maxpool 2 ceil; "
+    "conv c3 same relu add; pool max+avg; dense d1 relu; dense d2", "logit", 1),
+    "signed": (BYTES, "embed bytes; conv c1 same; conv c2 same dilation=2 relu; conv c3 same add; maxpool 3 ceil; "
+    "pool avg; dense d1 tanh; dense d2", "logit", 1),
+    "keras": (CHARS, "embed chars; conv c1 valid tanh; maxpool 3; conv c2 same sigmoid; conv c3 same tanh; maxpool 2; "
+    "flatten; dense d1 sigmoid; dense d2", "sigmoid2 positive=1", 2),
+}  # fmt: skip
+
+
+def write(path, name):
+    """An f32 file with random weights, and the URLs to calibrate it on."""
+    input_line, line, output, outputs = LINES[name]
+    chars = np.array([0xFFFFFFFF, 0xFFFFFFFE, *map(ord, "abcdefghijklmnopqrstuvwxyz0123456789/.-?=&:")], "<u4")
+    sizes = {"embed": 10, "c1": [5, 20], "c2": [3, 24], "c3": [3, 24], "d1": 10, "d2": outputs}
+    tensors = network.init(network.shapes(network.parse(line), sizes, 60, len(chars)), 3)
+    for key, value in network.init({k: v.shape for k, v in tensors.items()}, 4).items():
+        if key.endswith(".bias"):
+            tensors[key] = (0.1 * np.random.default_rng(len(key)).standard_normal(value.shape)).astype("<f4")
+    if input_line is CHARS:
+        tensors["chars"] = chars
+    metadata = {
+        "phishcnn.format": "1", "phishcnn.name": "test", "phishcnn.version": "0.1.0", "phishcnn.input": input_line,
+        "phishcnn.layers": line, "phishcnn.output": output, "phishcnn.calibration": "1 0",
+        "phishcnn.thresholds": "phishing=1 suspicious=0",
+    }  # fmt: skip
+    path.write_bytes(encode(tensors, metadata))
+    return tensors, metadata
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return read_rows(synthetic.write(tmp_path_factory.mktemp("rows") / "rows.tsv", 3000, 5))
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_engine_reckons_as_the_exporter_does_and_both_near_f32(name, rows, tmp_path):
+    tensors, metadata = write(tmp_path / "f32.safetensors", name)
+    int8, exact, rounded = quantised(tensors, metadata, rows.urls)
+    (tmp_path / "int8.safetensors").write_bytes(encode(int8, metadata))
+    logits = np.asarray(phishcnn.Model.load(str(tmp_path / "int8.safetensors")).score_batch(rows.urls).logit)
+    f32 = np.asarray(phishcnn.Model.load(str(tmp_path / "f32.safetensors")).score_batch(rows.urls).logit)
+    # The engine's last step is one f32 product; all before it is the same integers.
+    np.testing.assert_allclose(logits, rounded, rtol=3e-7, atol=1e-6)
+    np.testing.assert_allclose(f32, exact, rtol=1e-4, atol=1e-4)
+    # (Random sigmoids hardly tell two URLs apart: seven bits see less of that.)
+    assert np.abs(logits - f32).mean() < (0.15 if name == "keras" else 0.06) * f32.std()
+    assert np.corrcoef(logits, f32)[0, 1] > (0.98 if name == "keras" else 0.995)
+
+
+def test_one_command_gives_the_same_bytes_twice(rows, tmp_path):
+    tensors, metadata = write(tmp_path / "f32.safetensors", "compact")
+    scores = np.asarray(phishcnn.Model.load(str(tmp_path / "f32.safetensors")).score_batch(rows.urls).logit)
+    if np.corrcoef(scores, rows.labels)[0, 1] < 0:  # random weights may have it the wrong way round
+        tensors |= {"d2.weight": -tensors["d2.weight"], "d2.bias": -tensors["d2.bias"]}
+        (tmp_path / "f32.safetensors").write_bytes(encode(tensors, metadata))
+    first = quantize(tmp_path / "f32.safetensors", rows, tmp_path / "a.safetensors", 1000)
+    quantize(tmp_path / "f32.safetensors", rows, tmp_path / "b.safetensors", 1000)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert first["bytes"] == (tmp_path / "a.safetensors").stat().st_size
+    _, metadata = read(tmp_path / "a.safetensors")
+    # The thresholds are what the engine's own logits say, and no float decides between them.
+    logits = np.asarray(phishcnn.Model.load(str(tmp_path / "a.safetensors")).score_batch(rows.urls).logit)
+    phishing = float(metadata["phishcnn.thresholds"].split()[0].partition("=")[2])
+    assert (logits[rows.labels == 0] >= phishing).mean() <= 0.001
+    with pytest.raises(ValueError, match="int8 already"):
+        quantize(tmp_path / "a.safetensors", rows, tmp_path / "c.safetensors")
+
+
+def test_packing_by_its_definition():
+    weight = np.random.default_rng(1).integers(-127, 128, (3, 8, 32)).astype("i1")
+    found = packed(weight)
+    assert found.shape == (2, 6, 64)
+    for tap, i, o in np.ndindex(weight.shape):
+        depth = tap * 8 + i
+        assert found[o // 16, depth // 4, 4 * (o % 16) + depth % 4] == weight[tap, i, o]
