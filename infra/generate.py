@@ -58,7 +58,7 @@ OWN = {
         "type": "list",
         "elements": "str",
         "default": ["localhost"],
-        "description": "Addresses and networks that may reach the host's service at all, as systemd's IPAddressAllow takes them.",
+        "description": "Who may reach the admin address (gateway, Prometheus), and the database; as IPAddressAllow of systemd takes it.",
     },
 }
 
@@ -133,7 +133,7 @@ def role_files() -> dict[Path, str]:
     return {
         ROLE / "meta/argument_specs.yml": head + dump(spec),
         ROLE / "defaults/main.yml": head + dump(defaults),
-        ROLE / "vars/main.yml": head + dump({"phishcnn_patterns": patterns(checked, schema["$defs"])}),
+        ROLE / "vars/main/patterns.yml": head + dump({"phishcnn_patterns": patterns(checked, schema["$defs"])}),
     }
 
 
