@@ -37,7 +37,20 @@ class Host:
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
+            preexec_fn=self.own_groups,
         )
+
+    def groups(self) -> list[Path]:
+        """Control groups of this host alone: two systemds in one would end each other's processes."""
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+        # Of the old hierarchies systemd needs its own alone.
+        tops = [Path(path) for path, kind in mounts if kind == "cgroup2" or path.endswith("/systemd")]
+        return [top / self.name for top in tops]
+
+    def own_groups(self) -> None:
+        for group in self.groups():
+            group.mkdir(exist_ok=True)
+            (group / "cgroup.procs").write_text(str(os.getpid()))
 
     def wait(self) -> None:
         """Gives the host its address and waits until it lets us in."""
@@ -73,6 +86,9 @@ class Host:
             self.process.kill()
             self.process.wait()
         self.log.close()
+        for group in self.groups():
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
 
 
 BRIDGE, NETWORK = "phishcnn-test", "198.18.77"

@@ -33,11 +33,11 @@ cmp -s schemas/package-lock.json schemas/node_modules/.phishcnn-lock || {
 apt_install iproute2 mmdebstrap openssh-client openssl prometheus systemd-container
 
 # Debian with systemd, and with what the roles would install, since the test hosts have no way out.
-packages=systemd,systemd-sysv,dbus,openssh-server,python3,ca-certificates,curl,haproxy,iproute2
+packages=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,ca-certificates,curl,haproxy
 packages+=,prometheus,prometheus-alertmanager,prometheus-node-exporter
-image=hosts/debian.tar
-if [ "$(cat hosts/debian.packages 2>/dev/null)" != "$packages" ]; then
-  mkdir -p hosts
-  mmdebstrap --quiet --variant=minbase --include="$packages" bookworm "$image"
-  printf '%s\n' "$packages" >hosts/debian.packages
+if [ "$(id -u)" -eq 0 ] && [ "$(cat hosts/packages 2>/dev/null)" != "$packages" ]; then
+  rm -rf hosts
+  mkdir hosts
+  mmdebstrap --quiet --variant=minbase --include="$packages" bookworm hosts/debian
+  printf '%s\n' "$packages" >hosts/packages
 fi
