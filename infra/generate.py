@@ -1,6 +1,7 @@
 """Writes what follows from the chart's values and schema; `--check` only says what is stale.
 
 - the table of values in charts/phishcnn/README.md, from the comments of values.yaml;
+- Grafana's dashboards, from dashboards.py;
 - the argument_specs and defaults of the Ansible role `phishcnn`, from schema and values.
 """
 
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from dashboards import DASHBOARDS, dashboard
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts/phishcnn"
@@ -167,7 +169,8 @@ def wanted() -> dict[Path, str]:
     text = readme.read_text()
     begin, end = "<!-- values -->", "<!-- /values -->"
     text = text[: text.index(begin) + len(begin)] + "\n" + table() + "\n" + text[text.index(end) :]
-    return {readme: text, **role_files()}
+    boards = {CHART / f"files/dashboards/{name}.json": dashboard(name) for name in DASHBOARDS}
+    return {readme: text, **boards, **role_files()}
 
 
 def main() -> int:
