@@ -9,7 +9,11 @@ import json
 # Dashboard: rows of panels; a panel is (title, unit, {legend: query}).
 DASHBOARDS = {
     "service": [
-        ("Requests per second", "reqps", {"{{track}} {{status}}": "sum by (track, status) (rate(phishcnn_requests_total[5m]))"}),
+        (
+            "Requests per second",
+            "reqps",
+            {"{{track}} {{status}}": "sum by (track, status) (rate(phishcnn_requests_total[5m]))"},
+        ),
         ("Share of answers 5xx", "percentunit", {"{{track}}": "phishcnn:errors:ratio_rate5m"}),
         (
             "Time to answer, 99 of 100 scores",
@@ -42,7 +46,13 @@ DASHBOARDS = {
                 "closed {{instance}}": "rate(phishcnn_connections_evicted_total[5m])",
             },
         ),
-        ("URLs per request, mean", "short", {"{{track}}": "sum by (track) (rate(phishcnn_batch_urls_sum[5m])) / (sum by (track) (rate(phishcnn_batch_urls_count[5m])) > 0)"}),
+        (
+            "URLs per request, mean",
+            "short",
+            {
+                "{{track}}": "sum by (track) (rate(phishcnn_batch_urls_sum[5m])) / (sum by (track) (rate(phishcnn_batch_urls_count[5m])) > 0)"
+            },
+        ),
         ("Memory", "bytes", {"{{instance}}": 'process_resident_memory_bytes{job="phishcnn"}'}),
         ("CPU, cores", "short", {"{{instance}}": 'rate(process_cpu_seconds_total{job="phishcnn"}[5m])'}),
         ("Feedback waiting to be stored", "short", {"{{instance}}": "phishcnn_feedback_queue_depth"}),
@@ -59,9 +69,17 @@ DASHBOARDS = {
         ("Share called phishing, one hour", "percentunit", {"{{track}}": "phishcnn:flagged:ratio_rate1h"}),
         ("Logits, stable", "heatmap", {"{{le}}": 'sum by (le) (increase(phishcnn_logit_bucket{track="stable"}[5m]))'}),
         ("Logits, canary", "heatmap", {"{{le}}": 'sum by (le) (increase(phishcnn_logit_bucket{track="canary"}[5m]))'}),
-        ("Drift of the input (0.25 is much)", "short", {"{{track}} {{feature}}": "max by (track, feature) (phishcnn_input_drift_psi)"}),
+        (
+            "Drift of the input (0.25 is much)",
+            "short",
+            {"{{track}} {{feature}}": "max by (track, feature) (phishcnn_input_drift_psi)"},
+        ),
         ("Length of the URLs", "heatmap", {"{{le}}": "sum by (le) (increase(url_length_bucket[5m]))"}),
-        ("Phishing verdicts that people call right", "percentunit", {"{{track}}": "min by (track) (phishcnn_feedback_precision)"}),
+        (
+            "Phishing verdicts that people call right",
+            "percentunit",
+            {"{{track}}": "min by (track) (phishcnn_feedback_precision)"},
+        ),
         ("All predictions that people call right", "percentunit", {"{{track}}": "min by (track) (model_performance)"}),
         ("Feedback per second", "short", {"{{track}}": "sum by (track) (rate(feedback_received_total[5m]))"}),
         (
@@ -76,7 +94,9 @@ DASHBOARDS = {
         (
             "Models",
             "short",
-            {"{{track}} {{name}} {{model_version}} {{sha256}}": 'count by (track, name, model_version, sha256) (phishcnn_model_info{role="live"})'},
+            {
+                "{{track}} {{name}} {{model_version}} {{sha256}}": 'count by (track, name, model_version, sha256) (phishcnn_model_info{role="live"})'
+            },
         ),
         (
             "The canary's share of the requests",
@@ -85,7 +105,11 @@ DASHBOARDS = {
         ),
         ("Share of answers 5xx", "percentunit", {"{{track}}": "phishcnn:errors:ratio_rate5m"}),
         ("Share called phishing", "percentunit", {"{{track}}": "phishcnn:flagged:ratio_rate1h"}),
-        ("Exchanges of the model", "short", {"{{track}} {{result}}": "sum by (track, result) (increase(phishcnn_model_reloads_total[1h]))"}),
+        (
+            "Exchanges of the model",
+            "short",
+            {"{{track}} {{result}}": "sum by (track, result) (increase(phishcnn_model_reloads_total[1h]))"},
+        ),
         ("Since the start", "s", {"{{instance}}": 'time() - process_start_time_seconds{job="phishcnn"}'}),
     ],
 }

@@ -58,10 +58,14 @@ class Host:
         configured = False
         while time.monotonic() < deadline:
             assert self.process.poll() is None, Path(self.log.name).read_text()
-            leader = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
+            leader = subprocess.run(
+                ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True
+            ).stdout.split()
             if leader and not configured:
                 inside = ["nsenter", "--target", leader[0], "--net", "ip"]
-                done = subprocess.run([*inside, "addr", "add", f"{self.address}/24", "dev", "host0"], capture_output=True)
+                done = subprocess.run(
+                    [*inside, "addr", "add", f"{self.address}/24", "dev", "host0"], capture_output=True
+                )
                 configured = done.returncode == 0
                 subprocess.run([*inside, "link", "set", "host0", "up"], capture_output=True)
             if configured and self.run("true", check=False).returncode == 0:

@@ -24,7 +24,9 @@ class Fleet:
     def __init__(self, hosts, binary, folder):
         self.hosts, self.folder = hosts, folder
         key = {"ansible_user": "root", "ansible_ssh_private_key_file": str(hosts["stable"].key)}
-        key["ansible_ssh_common_args"] = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPersist=60s"
+        key["ansible_ssh_common_args"] = (
+            "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPersist=60s"
+        )
         address = {name: {name: {"ansible_host": host.address}} for name, host in hosts.items()}
         groups = {
             "phishcnn_stable": {"hosts": address["stable"]},
@@ -53,8 +55,19 @@ class Fleet:
 
     def play(self, playbook, *options, check=True, **extra):
         """Runs a playbook; returns what changed per host, and all that was said."""
-        environment = os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_HOME": str(self.folder / "ansible")}
-        command = [BIN / "ansible-playbook", "-i", self.inventory, "-e", json.dumps(extra), *options, ANSIBLE / playbook]
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+        command = [
+            BIN / "ansible-playbook",
+            "-i",
+            self.inventory,
+            "-e",
+            json.dumps(extra),
+            *options,
+            ANSIBLE / playbook,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ANSIBLE)
         said = done.stdout + done.stderr
         assert not check or done.returncode == 0, said
@@ -128,7 +141,10 @@ def test_serves_a_prediction(fleet):
         status, _, answer = score(host.address)
         assert status == 200 and answer["verdict"] == "phishing"
         assert ask(host.address, 8000, "/v1/model")[2]["sha256"] == COMPACT
-        assert host.run("systemctl is-enabled phishcnn.service phishcnn.socket").stdout.split() == ["enabled", "enabled"]
+        assert host.run("systemctl is-enabled phishcnn.service phishcnn.socket").stdout.split() == [
+            "enabled",
+            "enabled",
+        ]
 
 
 def test_second_run_changes_nothing(fleet):
@@ -138,7 +154,9 @@ def test_second_run_changes_nothing(fleet):
 
 def test_units_are_sound_and_hardened(fleet):
     host = fleet.hosts["stable"]
-    units = " ".join(f"/etc/systemd/system/phishcnn{name}" for name in (".service", ".socket", "-health.service", "-health.timer"))
+    units = " ".join(
+        f"/etc/systemd/system/phishcnn{name}" for name in (".service", ".socket", "-health.service", "-health.timer")
+    )
     assert host.run(f"systemd-analyze verify {units}").stderr == ""
     exposure = host.run("systemd-analyze security --no-pager phishcnn.service | tail -1").stdout
     assert float(re.search(r"[\d.]+(?= )", exposure.split(":", 1)[1])[0]) <= 2.0, exposure
@@ -159,7 +177,9 @@ def test_a_service_that_hangs_is_restarted(fleet):
     host = fleet.hosts["canary"]
     pid = host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip()
     host.run(f"kill -STOP {pid}")
-    eventually(lambda: host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip() not in ("0", pid), 60)
+    eventually(
+        lambda: host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip() not in ("0", pid), 60
+    )
     assert score(host.address)[0] == 200
 
 

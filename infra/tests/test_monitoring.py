@@ -31,7 +31,9 @@ QUERIES = {
 
 
 def test_rules_fire_and_resolve():
-    done = subprocess.run(["promtool", "test", "rules", "rules_test.yml"], cwd=RULES.parent, capture_output=True, text=True)
+    done = subprocess.run(
+        ["promtool", "test", "rules", "rules_test.yml"], cwd=RULES.parent, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -41,7 +43,9 @@ def test_every_alert_is_tested_and_has_a_runbook():
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == ALERTS.keys()
     # Each also has a moment without it, later than one with it.
     for name in ALERTS:
-        minutes = lambda fires: [int(c["eval_time"][:-1]) for c in cases if c["alertname"] == name and bool(c.get("exp_alerts")) == fires]  # noqa: E731, B023
+        minutes = lambda fires: [
+            int(c["eval_time"][:-1]) for c in cases if c["alertname"] == name and bool(c.get("exp_alerts")) == fires
+        ]  # noqa: E731, B023
         assert max(minutes(False)) > min(minutes(True)), name
     pages = {path.stem: path.read_text() for path in (INFRA / "runbooks").glob("*.md")}
     assert pages.keys() == ALERTS.keys()
@@ -70,7 +74,9 @@ def free_port():
 
 
 def post(port, path, body):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)

@@ -46,10 +46,15 @@ def role(cases, folder):
     everyone = {"hosts": hosts, "vars": {"folder": str(folder), "phishcnn_binary": "/phishcnn"}}
     (folder / "hosts.json").write_text(json.dumps({"all": everyone}))
     command = [BIN / "ansible-playbook", "-i", folder / "hosts.json", HERE / "render.yml"]
-    environment = os.environ | {"ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_ROLES_PATH": str(ROOT / "infra/ansible/roles")}
+    environment = os.environ | {
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_ROLES_PATH": str(ROOT / "infra/ansible/roles"),
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     files = {case: folder / f"{case}.json" for case in cases}
-    return {case: json.loads(path.read_text()) for case, path in files.items() if path.exists()}, done.stdout + done.stderr
+    return {
+        case: json.loads(path.read_text()) for case, path in files.items() if path.exists()
+    }, done.stdout + done.stderr
 
 
 def variables(text):
@@ -118,7 +123,9 @@ def role_files(tmp_path_factory):
 @pytest.mark.parametrize("case", VALUES)
 def test_chart_and_role_run_the_same(case, flags, role_files):
     made = objects(VALUES[case])
-    [deployment] = [o for o in made if o["kind"] == "Deployment" and o["spec"]["selector"]["matchLabels"]["track"] == "stable"]
+    [deployment] = [
+        o for o in made if o["kind"] == "Deployment" and o["spec"]["selector"]["matchLabels"]["track"] == "stable"
+    ]
     pod = deployment["spec"]["template"]
     [container] = pod["spec"]["containers"]
     files = {name: variables(text) for name, text in role_files[case].items()}
