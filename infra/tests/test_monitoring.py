@@ -43,10 +43,9 @@ def test_every_alert_is_tested_and_has_a_runbook():
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == ALERTS.keys()
     # Each also has a moment without it, later than one with it.
     for name in ALERTS:
-        minutes = lambda fires: [
-            int(c["eval_time"][:-1]) for c in cases if c["alertname"] == name and bool(c.get("exp_alerts")) == fires
-        ]  # noqa: E731, B023
-        assert max(minutes(False)) > min(minutes(True)), name
+        moments = [(int(c["eval_time"][:-1]), bool(c.get("exp_alerts"))) for c in cases if c["alertname"] == name]
+        fires, rests = ([minute for minute, firing in moments if firing == wanted] for wanted in (True, False))
+        assert max(rests) > min(fires), name
     pages = {path.stem: path.read_text() for path in (INFRA / "runbooks").glob("*.md")}
     assert pages.keys() == ALERTS.keys()
     for name, page in pages.items():
