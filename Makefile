@@ -1,11 +1,11 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service bench-service link wheel binary python spark dist ffi weights figures fuzz deny engine
+.PHONY: test quick setup lint rust service bench-service link wheel binary python spark dist ffi weights figures fuzz deny engine infra chart
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
 
-test: quick service link engine ffi weights fuzz deny
+test: quick service link engine ffi weights infra fuzz deny
 
 quick: setup lint rust wheel python
 
@@ -15,8 +15,8 @@ setup:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	$(PYTHON) -m ruff check benches ffi python server weights tools
-	$(PYTHON) -m ruff format --check benches ffi python server weights tools
+	$(PYTHON) -m ruff check benches ffi infra python server weights tools
+	$(PYTHON) -m ruff format --check benches ffi infra python server weights tools
 
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
@@ -77,6 +77,14 @@ binary:
 weights: wheel binary
 	$(PYTHON) tools/readme.py --check
 	cd weights && ../$(PYTHON) -m pytest -q tests
+
+# Chart, Ansible roles, gateway and monitoring, on a real proxy, a real Prometheus and booted hosts.
+infra: binary
+	$(MAKE) -C infra check
+
+# The part of `infra` that takes seconds.
+chart: binary
+	$(MAKE) -C infra chart
 
 # The report and README's figures, from the metrics JSONs; after a new evaluation.
 figures: binary

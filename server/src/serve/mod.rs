@@ -29,6 +29,7 @@ mod urls;
 
 use std::io;
 
+use listenfd::ListenFd;
 use phishcnn_core::Error;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -67,7 +68,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Outcome, Failure> {
             settings,
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let public = listener(bind("LISTEN", &settings.listen).await?, tls, app::public(app));
+        let public = listener(public_socket(settings).await?, tls, app::public(app));
         let private = match &settings.admin_listen {
             None => None,
             Some(listen) => {
@@ -149,6 +150,18 @@ fn reload_on_hangup(app: &'static App) -> Result<(), Failure> {
         }
     });
     Ok(())
+}
+
+/// The socket that systemd holds for us (`LISTEN_FDS`), which outlives a restart; else our own.
+async fn public_socket(settings: &ServeArgs) -> Result<TcpListener, Failure> {
+    match ListenFd::from_env().take_tcp_listener(0) {
+        Ok(Some(held)) => {
+            held.set_nonblocking(true).map_err(|error| internal(&error))?;
+            TcpListener::from_std(held).map_err(|error| internal(&error))
+        }
+        Ok(None) => bind("LISTEN", &settings.listen).await,
+        Err(error) => Err(Failure::setting(Error::BadValue, format!("LISTEN_FDS: {error}"))),
+    }
 }
 
 async fn bind(name: &str, listen: &str) -> Result<TcpListener, Failure> {

@@ -1,0 +1,123 @@
+"""The binary under test, and hosts that boot a real systemd."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BIN = HERE / ".venv/bin"
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The release build, or what the variable PHISHCNN names."""
+    path = Path(os.environ.get("PHISHCNN", ROOT / "target/release/phishcnn"))
+    assert path.exists(), f"{path} is missing: cargo build --release"
+    return path
+
+
+class Host:
+    """A Debian that systemd-nspawn boots from hosts/debian; what it writes is gone afterwards."""
+
+    def __init__(self, name: str, address: str, key: Path, bridge: str):
+        self.name, self.address, self.key = name, address, key
+        self.log = (key.parent / f"{name}.log").open("wb")
+        self.process = subprocess.Popen(
+            [
+                *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--volatile=overlay"),
+                *(f"--directory={HERE / 'hosts/debian'}", f"--machine={name}", f"--network-bridge={bridge}"),
+                f"--bind-ro={key}.pub:/root/.ssh/authorized_keys",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=self.own_groups,
+        )
+
+    def groups(self) -> list[Path]:
+        """Control groups of this host alone: two systemds in one would end each other's processes."""
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+        # Of the old hierarchies systemd needs its own alone.
+        tops = [Path(path) for path, kind in mounts if kind == "cgroup2" or path.endswith("/systemd")]
+        return [top / self.name for top in tops]
+
+    def own_groups(self) -> None:
+        for group in self.groups():
+            group.mkdir(exist_ok=True)
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    def wait(self) -> None:
+        """Gives the host its address and waits until it lets us in."""
+        deadline = time.monotonic() + 60
+        configured = False
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, Path(self.log.name).read_text()
+            leader = subprocess.run(
+                ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True
+            ).stdout.split()
+            if leader and not configured:
+                inside = ["nsenter", "--target", leader[0], "--net", "ip"]
+                done = subprocess.run(
+                    [*inside, "addr", "add", f"{self.address}/24", "dev", "host0"], capture_output=True
+                )
+                configured = done.returncode == 0
+                subprocess.run([*inside, "link", "set", "host0", "up"], capture_output=True)
+            if configured and self.run("true", check=False).returncode == 0:
+                return
+            time.sleep(0.3)
+        raise TimeoutError(f"{self.name} did not boot: {Path(self.log.name).read_text()[-2000:]}")
+
+    def run(self, command: str, check: bool = True) -> subprocess.CompletedProcess:
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        return subprocess.run(
+            ["ssh", *options, "-o", "ConnectTimeout=3", "-i", str(self.key), f"root@{self.address}", command],
+            check=check,
+            capture_output=True,
+            text=True,
+        )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        for group in self.groups():
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
+
+
+BRIDGE, NETWORK = "phishcnn-test", "198.18.77"
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory):
+    """Two hosts, `stable` and `canary`, in a network of their own without a way out."""
+    if os.geteuid() or not shutil.which("systemd-nspawn") or not (HERE / "hosts/debian").exists():
+        pytest.skip("booting hosts needs root and what setup.sh installs")
+    folder = tmp_path_factory.mktemp("hosts")
+    key = folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+    subprocess.run(["ip", "link", "add", "name", BRIDGE, "type", "bridge"], check=True)
+    booted = {}
+    try:
+        subprocess.run(["ip", "addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE], check=True)
+        subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
+        for number, name in enumerate(["stable", "canary"], 11):
+            booted[name] = Host(f"phishcnn-{name}", f"{NETWORK}.{number}", key, BRIDGE)
+        for host in booted.values():
+            host.wait()
+        yield booted
+    finally:
+        for host in booted.values():
+            host.stop()
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)

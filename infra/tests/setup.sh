@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what `make infra` needs beyond cargo: Helm and Ansible in a virtual environment of their
+# own, the schemas of custom resources, and on Debian the tools of the host and gateway tests.
+# Safe to run again. `setup.sh chart` installs only what the chart's tests need.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+apt_install() { # packages
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+command -v npm >/dev/null || apt_install nodejs npm
+[ -x .venv/bin/python ] || python3 -m venv .venv
+cmp -s requirements.txt .venv/phishcnn-stamp || {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  cp requirements.txt .venv/phishcnn-stamp
+}
+cmp -s schemas/package-lock.json schemas/node_modules/.phishcnn-lock || {
+  (cd schemas && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  cp schemas/package-lock.json schemas/node_modules/.phishcnn-lock
+}
+[ "${1:-all}" = chart ] && exit
+
+# Proxy and Prometheus run as processes; systemd-nspawn boots the hosts that mmdebstrap makes.
+apt_install haproxy iproute2 mmdebstrap openssh-client openssl prometheus systemd-container
+
+# Debian with systemd, and with what the roles would install, since the test hosts have no way out.
+packages=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,ca-certificates,curl,haproxy
+packages+=,prometheus,prometheus-alertmanager,prometheus-node-exporter
+if [ "$(id -u)" -eq 0 ] && [ "$(cat hosts/packages 2>/dev/null)" != "$packages" ]; then
+  rm -rf hosts
+  mkdir hosts
+  mmdebstrap --quiet --variant=minbase --include="$packages" bookworm hosts/debian
+  printf '%s\n' "$packages" >hosts/packages
+fi

@@ -1,0 +1,247 @@
+"""The roles on hosts that boot a real systemd: come up, survive, upgrade, roll back, share, limit."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from hashlib import sha256
+
+import pytest
+import yaml
+from conftest import BIN, ROOT
+
+ANSIBLE = ROOT / "infra/ansible"
+IMPORTED = ROOT / "weights/models/dephides-retrained.safetensors"
+COMPACT = yaml.safe_load((ROOT / "charts/phishcnn/values.yaml").read_text())["model"]["sha256"]
+
+
+class Fleet:
+    """The playbooks over the booted hosts."""
+
+    def __init__(self, hosts, binary, folder):
+        self.hosts, self.folder = hosts, folder
+        key = {"ansible_user": "root", "ansible_ssh_private_key_file": str(hosts["stable"].key)}
+        key["ansible_ssh_common_args"] = (
+            "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPersist=60s"
+        )
+        address = {name: {name: {"ansible_host": host.address}} for name, host in hosts.items()}
+        groups = {
+            "phishcnn_stable": {"hosts": address["stable"]},
+            "phishcnn_canary": {"hosts": address["canary"]},
+            "phishcnn_gateway": {"hosts": address["stable"]},
+            "phishcnn_monitoring": {"hosts": address["stable"]},
+        }
+        self.values = {
+            "phishcnn_binary": str(binary),
+            "phishcnn_binary_sha256": sha256(binary.read_bytes()).hexdigest(),
+            "phishcnn_admin_allow": ["localhost", "198.18.77.0/24"],
+            # No minutes of waiting in a test.
+            "phishcnn_settings": {
+                "listen": "0.0.0.0:8000",
+                "admin_listen": "0.0.0.0:9000",
+                "trusted_proxies": "198.18.77.11",
+                "shutdown_delay": "1s",
+                "shutdown_timeout": "5s",
+            },
+            "phishcnn_health": {"interval": 1, "timeout": 1, "failures": 2, "startup": 10, "grace": 5},
+            "gateway_health": {"interval": 1, "timeout": 1, "failures": 2},
+            "monitoring_interval": "1s",
+        }
+        self.inventory = folder / "inventory.json"
+        self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": key | self.values}}))
+
+    def play(self, playbook, *options, check=True, **extra):
+        """Runs a playbook; returns what changed per host, and all that was said."""
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+        command = [
+            BIN / "ansible-playbook",
+            "-i",
+            self.inventory,
+            "-e",
+            json.dumps(extra),
+            *options,
+            ANSIBLE / playbook,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ANSIBLE)
+        said = done.stdout + done.stderr
+        assert not check or done.returncode == 0, said
+        changed = {name: int(n) for name, n in re.findall(r"^(\w+)\s+: ok=\d+\s+changed=(\d+)", said, re.M)}
+        return changed, said
+
+
+@pytest.fixture(scope="module")
+def fleet(hosts, binary, tmp_path_factory):
+    fleet = Fleet(hosts, binary, tmp_path_factory.mktemp("fleet"))
+    fleet.play("site.yml")
+    return fleet
+
+
+def ask(address, port, path, body=None, headers=None):
+    """One request on a connection of its own: status, headers, JSON."""
+    connection = http.client.HTTPConnection(address, port, timeout=20)
+    try:
+        connection.request("POST" if body is not None else "GET", path, body and json.dumps(body), headers or {})
+        answer = connection.getresponse()
+        text = answer.read()
+        return answer.status, answer.headers, json.loads(text) if text.startswith(b"{") else text
+    finally:
+        connection.close()
+
+
+def score(address, port=8000, headers=None):
+    return ask(address, port, "/v1/score", {"url": "http://paypal.com.secure-login.account-verify.ru/webscr"}, headers)
+
+
+def eventually(true, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.2)
+
+
+class Load:
+    """Scores without pause, each on a new connection, until the block ends; keeps what went wrong."""
+
+    def __init__(self, address, port=8000, threads=2):
+        self.target, self.failed, self.done, self.over = (address, port), [], 0, False
+        self.threads = [threading.Thread(target=self.go) for _ in range(threads)]
+
+    def go(self):
+        while not self.over:
+            try:
+                status, _, _ = score(*self.target)
+                if status != 200:
+                    self.failed.append(status)
+            except OSError as error:
+                self.failed.append(error)
+            except http.client.HTTPException as error:
+                self.failed.append(error)
+            self.done += 1
+            time.sleep(0.005)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        for thread in self.threads:
+            thread.join()
+
+
+def test_serves_a_prediction(fleet):
+    for host in fleet.hosts.values():
+        status, _, answer = score(host.address)
+        assert status == 200 and answer["verdict"] == "phishing"
+        assert ask(host.address, 8000, "/v1/model")[2]["sha256"] == COMPACT
+        assert host.run("systemctl is-enabled phishcnn.service phishcnn.socket").stdout.split() == [
+            "enabled",
+            "enabled",
+        ]
+
+
+def test_second_run_changes_nothing(fleet):
+    changed, said = fleet.play("site.yml")
+    assert changed == {"stable": 0, "canary": 0}, said
+
+
+def test_gateway_and_prometheus_see_both(fleet):
+    host = fleet.hosts["stable"]
+    assert {score(host.address, 80)[1]["x-phishcnn-version"] for _ in range(20)} == {"stable"}
+    fleet.play("canary.yml", "--tags", "gateway", gateway_canary_weight=50)
+    # 40 draws all on one side: less likely than one in a billion.
+    assert {score(host.address, 80)[1]["x-phishcnn-version"] for _ in range(40)} == {"stable", "canary"}
+
+    def scraped():
+        found = ask(host.address, 9090, "/api/v1/query?query=up%7Bjob%3D%22phishcnn%22%7D%3D%3D1")[2]["data"]["result"]
+        return {series["metric"]["track"] for series in found} == {"stable", "canary"}
+
+    eventually(scraped)
+    rules = ask(host.address, 9090, "/api/v1/rules")[2]["data"]["groups"]
+    assert {group["name"] for group in rules} == {"phishcnn-recordings", "phishcnn-alerts"}
+
+
+def test_units_are_sound_and_hardened(fleet):
+    host = fleet.hosts["stable"]
+    units = " ".join(
+        f"/etc/systemd/system/phishcnn{name}" for name in (".service", ".socket", "-health.service", "-health.timer")
+    )
+    assert host.run(f"systemd-analyze verify {units}").stderr == ""
+    exposure = host.run("systemd-analyze security --no-pager phishcnn.service | tail -1").stdout
+    assert float(re.search(r"[\d.]+(?= )", exposure.split(":", 1)[1])[0]) <= 2.0, exposure
+    limits = host.run("systemctl show phishcnn.service -p MemoryMax,CPUQuotaPerSecUSec,User").stdout
+    assert {"MemoryMax=268435456", "CPUQuotaPerSecUSec=1s", "User=phishcnn"} == set(limits.split())
+
+
+def main_pid(host):
+    return host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip()
+
+
+def test_survives_kill(fleet):
+    host = fleet.hosts["canary"]
+    pid = main_pid(host)
+    host.run(f"kill -9 {pid}")
+    # The socket outlives the service: this request waits for the next process.
+    assert score(host.address)[0] == 200
+    assert main_pid(host) not in ("0", pid)
+
+
+def test_a_service_that_hangs_is_restarted(fleet):
+    host = fleet.hosts["canary"]
+    pid = host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip()
+    host.run(f"kill -STOP {pid}")
+    eventually(
+        lambda: host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip() not in ("0", pid), 60
+    )
+    assert score(host.address)[0] == 200
+
+
+def release(host):
+    return host.run("readlink /opt/phishcnn/current").stdout.strip()
+
+
+STABLE = ("--tags", "service", "--limit", "stable")
+IMPORTED_VALUES = {
+    "phishcnn_model_files": [str(IMPORTED)],
+    "phishcnn_model": {"file": IMPORTED.name, "shadow": "", "sha256": sha256(IMPORTED.read_bytes()).hexdigest()},
+}
+
+
+def test_upgrade_and_rollback_fail_no_request(fleet):
+    host = fleet.hosts["stable"]
+    before = release(host)
+    with Load(host.address) as load:
+        fleet.play("site.yml", *STABLE, **IMPORTED_VALUES)
+        upgraded, model = release(host), ask(host.address, 8000, "/v1/model")[2]["sha256"]
+        fleet.play("rollback.yml", "--limit", "stable")
+    assert load.failed == [] and load.done > 200
+    assert upgraded != before and model == IMPORTED_VALUES["phishcnn_model"]["sha256"]
+    assert release(host) == before
+    assert ask(host.address, 8000, "/v1/model")[2]["sha256"] == COMPACT
+
+
+def test_a_release_that_is_wrong_is_taken_back(fleet):
+    host = fleet.hosts["stable"]
+    before = release(host)
+    model = IMPORTED_VALUES["phishcnn_model"] | {"sha256": "0" * 64}
+    _, said = fleet.play("site.yml", *STABLE, check=False, **(IMPORTED_VALUES | {"phishcnn_model": model}))
+    assert "but phishcnn_model.sha256 is" in said and "The one before runs again." in said
+    assert release(host) == before and score(host.address)[0] == 200
+
+
+def test_another_binary_is_refused(fleet):
+    _, said = fleet.play("site.yml", *STABLE, check=False, phishcnn_binary_sha256="0" * 64)
+    assert "but phishcnn_binary_sha256 is 0000" in said
+
+
+def test_a_misspelt_setting_is_refused(fleet):
+    settings = fleet.values["phishcnn_settings"] | {"max_bdy": 5}
+    _, said = fleet.play("site.yml", *STABLE, check=False, phishcnn_settings=settings)
+    assert "max_bdy" in said and "Unsupported parameters" in said
