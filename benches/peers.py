@@ -295,8 +295,7 @@ def write(engines, times, medians, versions, absent) -> None:
         "*PhishCNN int8* within the rounds.",
         "",
         f"{cpu.partition(':')[2].strip()}; {platform.system()} {platform.release()}; {rustc}; {', '.join(versions)}; "
-        f"{time.strftime('%Y-%m-%d')}."
-        + (f" Not there: {'; '.join(absent)}." if absent else ""),
+        f"{time.strftime('%Y-%m-%d')}." + (f" Not there: {'; '.join(absent)}." if absent else ""),
         "",
         "Ours is timed from the URL's bytes to the probability; peers from ready token ids (LiteRT: from ready "
         "embeddings), their Python call's own cost taken off.",

@@ -131,8 +131,8 @@ impl Int8Network {
             for o in 0..outputs {
                 let mut sum = bias[o];
                 for tap in 0..kernel {
-                    for i in 0..inputs {
-                        sum += padded[t + tap * dilation][i] * at(tap, i, o);
+                    for (i, value) in padded[t + tap * dilation].iter().enumerate() {
+                        sum += value * at(tap, i, o);
                     }
                 }
                 if words.contains(&"relu") {
