@@ -5,7 +5,7 @@
  *
  * Adds a header that says what the worst link is:
  *
- *     X-PhishCNN: verdict=phishing; score=+11.567; urls=2; url=http://paypal.com.login.example.ru/
+ *     X-PhishCNN: verdict=phishing; score=+10.286; urls=2; url=http://paypal.com.login.example.ru/
  *
  * and, when the verdict is phishing, holds or refuses the message if asked to. With --check, prints
  * for each file the header that its message would get. README.md has the rest.
