@@ -61,7 +61,7 @@ fn ten_thousand_connections_leave_room() {
         if most == "20000" {
             // Time must take none of them away.
             command.env("PHISHCNN_HEADER_TIMEOUT", "5min").env("PHISHCNN_BODY_TIMEOUT", "5min");
-            command.env("PHISHCNN_IDLE_TIMEOUT", "5min");
+            command.env("PHISHCNN_IDLE_TIMEOUT", "5min").env("PHISHCNN_REQUEST_TIMEOUT", "5min");
         }
         let service = Service::start_with(command);
         others_are_answered(&service);
