@@ -68,7 +68,9 @@ class Fleet:
             *options,
             ANSIBLE / playbook,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ANSIBLE)
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, cwd=ANSIBLE
+        )
         said = done.stdout + done.stderr
         assert not check or done.returncode == 0, said
         changed = {name: int(n) for name, n in re.findall(r"^(\w+)\s+: ok=\d+\s+changed=(\d+)", said, re.M)}
