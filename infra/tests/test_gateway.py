@@ -61,6 +61,7 @@ class Gateway:
             [BIN / "ansible-playbook", "-i", folder / "hosts.json", "-e", json.dumps(extra), HERE / "gateway.yml"],
             check=True,
             capture_output=True,
+            stdin=subprocess.DEVNULL,
             env=os.environ | {"ANSIBLE_HOME": str(folder / "ansible")},
         )
         text = (folder / "haproxy.cfg").read_text()

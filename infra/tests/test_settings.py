@@ -50,7 +50,7 @@ def role(cases, folder):
         "ANSIBLE_HOME": str(folder / "ansible"),
         "ANSIBLE_ROLES_PATH": str(ROOT / "infra/ansible/roles"),
     }
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
     files = {case: folder / f"{case}.json" for case in cases}
     return {
         case: json.loads(path.read_text()) for case, path in files.items() if path.exists()

@@ -1,0 +1,54 @@
+"""The image, built and run without a daemon."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from chart import CHART, ROOT, find, objects
+
+FILE = ROOT / "infra/docker/Containerfile"
+
+
+def buildah(*arguments):
+    done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def image(binary, tmp_path_factory):
+    if not shutil.which("buildah"):
+        pytest.skip("buildah is missing: setup.sh installs it")
+    context = tmp_path_factory.mktemp("context")
+    (context / "target/release").mkdir(parents=True)
+    shutil.copy(binary, context / "target/release/phishcnn")
+    for licence in ROOT.glob("LICENSE*"):
+        shutil.copy(licence, context)
+    store = ["--root", str(context / "store"), "--runroot", str(context / "run"), "--storage-driver", "vfs"]
+    build = ["build", "--isolation", "chroot", "--file", str(FILE), "--tag", "phishcnn-test", "--quiet", str(context)]
+    buildah(*store, *build)
+    return store
+
+
+def test_image_is_small_and_runs_as_nobody(image, binary):
+    configuration = json.loads(buildah(*image, "inspect", "--type", "image", "phishcnn-test"))["OCIv1"]
+    assert configuration["config"]["User"] == "65532:65532"
+    assert configuration["config"]["Entrypoint"] == ["/phishcnn"] and configuration["config"]["Cmd"] == ["serve"]
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True).stdout.split()[-1]
+    assert configuration["config"]["Labels"]["org.opencontainers.image.version"] == version
+    # The chart's pod runs as the same user, with the same arguments.
+    pod = find(objects({}), "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsUser"] == 65532 and pod["containers"][0]["args"] == ["serve"]
+
+
+def test_image_runs_by_itself(image):
+    """On an empty root: nothing of this machine can help the binary."""
+    container = buildah(*image, "from", "phishcnn-test")
+    run = [*image, "run", "--isolation", "chroot", container, "--", "/phishcnn"]
+    answer = json.loads(buildah(*run, "score", "--format", "ndjson", "https://example.org/"))
+    assert answer["verdict"] in ("benign", "suspicious", "phishing")
+    digest = re.search(r"SHA-256 +([0-9a-f]{64})", buildah(*run, "model", "info"))[1]
+    assert digest == yaml.safe_load((CHART / "values.yaml").read_text())["model"]["sha256"]
