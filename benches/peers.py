@@ -275,6 +275,8 @@ def main() -> int:
             a, b = engines["ONNX Runtime f32"].logit(length), engines["LiteRT f32"].logit(length)
             assert abs(a - b) < 1e-3, (length, a, b)
     times = {(name, length): [] for name in engines for length in LENGTHS}
+    for engine in engines.values():
+        [engine.measure(length) for length in LENGTHS]  # warm
     for _ in range(ROUNDS):
         for length in LENGTHS:
             for name, engine in engines.items():

@@ -67,6 +67,10 @@ fn tile_rows<const R: usize, const WIDE: usize>(
         tile::<R, WIDE>(product, x, column, y)?;
         column += WIDE;
     }
+    while WIDE > 16 && column + 16 <= columns {
+        tile::<R, 16>(product, x, column, y)?;
+        column += 16;
+    }
     while WIDE > 8 && column + 8 <= columns {
         tile::<R, 8>(product, x, column, y)?;
         column += 8;

@@ -87,6 +87,16 @@ pub(super) trait Tile: Copy {
         w: [&[Group]; B],
         sums: &mut [[Sums; B]; R],
     );
+
+    /// `clamp(requantise(sum, multiplier) + zero, 0, 127)` of each column.
+    #[inline(always)]
+    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+        let mut out = [0; BLOCK];
+        for (out, (sum, multiplier)) in out.iter_mut().zip(sums.iter().zip(multiplier)) {
+            *out = (requantise(*sum, *multiplier) + zero).clamp(0, 127) as u8;
+        }
+        out
+    }
 }
 
 /// Plain Rust.
@@ -252,19 +262,20 @@ fn part<T: Tile, const R: usize, const B: usize>(
             larger.as_flattened_mut().iter_mut().zip(b.as_flattened()).for_each(|(a, b)| {
                 *a = (*a).max(*b);
             });
-            store(job, columns, &larger, row / 2 + r, y)?;
+            store(tile, job, columns, &larger, row / 2 + r, y)?;
         }
         return pairs.remainder().is_empty().then_some(());
     }
     for (r, sums) in sums.iter().enumerate() {
-        store(job, columns, sums, row + r, y)?;
+        store(tile, job, columns, sums, row + r, y)?;
     }
     Some(())
 }
 
 /// Writes one row of `y`, requantised.
 #[inline(always)]
-fn store<const B: usize>(
+fn store<T: Tile, const B: usize>(
+    tile: T,
     job: &Convolve<'_>,
     columns: &Columns<B>,
     sums: &[Sums; B],
@@ -272,17 +283,23 @@ fn store<const B: usize>(
     y: &mut [u8],
 ) -> Option<()> {
     let y = y.get_mut(row * job.columns.get() + columns.block * BLOCK..)?;
-    let y = y.get_mut(..B * BLOCK)?;
-    let sums = sums.as_flattened().iter().zip(columns.multiplier.as_flattened());
-    if job.table.is_empty() {
-        for (y, (sum, multiplier)) in y.iter_mut().zip(sums) {
-            *y = (requantise(*sum, *multiplier) + job.zero).clamp(0, 127) as u8;
+    let (y, _) = y.get_mut(..B * BLOCK)?.as_chunks_mut::<BLOCK>();
+    for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(&columns.multiplier)) {
+        if job.table.is_empty() {
+            *y = tile.requantise(sums, multiplier, job.zero);
+        } else {
+            look_up(job.table, sums, multiplier, y)?;
         }
-    } else {
-        for (y, (sum, multiplier)) in y.iter_mut().zip(sums) {
-            let index = requantise(*sum, *multiplier).clamp(-128, 127) + 128;
-            *y = (*job.table.get(index as usize)? as i8).max(0) as u8;
-        }
+    }
+    Some(())
+}
+
+/// Activations from a table. (Not inlined: rare, and most of the code otherwise.)
+#[inline(never)]
+fn look_up(table: &[u8], sums: &Sums, multiplier: &Sums, y: &mut [u8; BLOCK]) -> Option<()> {
+    for (y, (sum, multiplier)) in y.iter_mut().zip(sums.iter().zip(multiplier)) {
+        let index = requantise(*sum, *multiplier).clamp(-128, 127) + 128;
+        *y = (*table.get(index as usize)? as i8).max(0) as u8;
     }
     Some(())
 }

@@ -63,7 +63,7 @@ fn multiply_add_avx2(product: Product<'_>, y: &mut [f32]) -> Option<()> {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn multiply_add_avx512(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<64>(product, y)
+    float::multiply_add::<48>(product, y)
 }
 
 pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
@@ -150,6 +150,28 @@ impl Tile for Avx512Vnni {
             }
         }
     }
+
+    #[inline(always)]
+    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+        let mut out = [0; BLOCK];
+        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        unsafe {
+            let sums = _mm512_loadu_si512(sums.as_ptr().cast());
+            let multiplier = _mm512_loadu_si512(multiplier.as_ptr().cast());
+            let half = _mm512_set1_epi64(1 << 31);
+            // 64-bit products of the even and of the odd columns; their upper halves.
+            let even = _mm512_add_epi64(_mm512_mul_epi32(sums, multiplier), half);
+            let (sums, multiplier) =
+                (_mm512_srli_epi64::<32>(sums), _mm512_srli_epi64::<32>(multiplier));
+            let odd = _mm512_add_epi64(_mm512_mul_epi32(sums, multiplier), half);
+            let value = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
+            let value = _mm512_add_epi32(value, _mm512_set1_epi32(zero));
+            let value = _mm512_max_epi32(value, _mm512_setzero_si512());
+            let value = _mm512_min_epi32(value, _mm512_set1_epi32(127));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(value));
+        }
+        out
+    }
 }
 
 /// Only used inside functions that enable its instructions.
@@ -201,6 +223,23 @@ impl Tile for Avx2 {
             }
         }
     }
+
+    #[inline(always)]
+    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+        let mut out = [0; BLOCK];
+        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        unsafe {
+            let value = [0, 8].map(|c| (sums.as_ptr().add(c), multiplier.as_ptr().add(c)));
+            let value = [requantise_avx2(value[0], zero), requantise_avx2(value[1], zero)];
+            // Packing saturates, to 16 bits and then to 0..=255.
+            let value = _mm256_packs_epi32(value[0], value[1]);
+            let value = _mm256_permute4x64_epi64::<0b11_01_10_00>(value);
+            let (low, high) = (_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
+            let value = _mm_min_epu8(_mm_packus_epi16(low, high), _mm_set1_epi8(127));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), value);
+        }
+        out
+    }
 }
 
 /// Only used inside functions that enable its instructions.
@@ -249,5 +288,61 @@ impl Tile for Sse41 {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+        let mut out = [0; BLOCK];
+        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        unsafe {
+            let value = [0, 4, 8, 12].map(|c| (sums.as_ptr().add(c), multiplier.as_ptr().add(c)));
+            let low = (requantise_sse41(value[0], zero), requantise_sse41(value[1], zero));
+            let high = (requantise_sse41(value[2], zero), requantise_sse41(value[3], zero));
+            let low = _mm_packs_epi32(low.0, low.1);
+            let high = _mm_packs_epi32(high.0, high.1);
+            let value = _mm_min_epu8(_mm_packus_epi16(low, high), _mm_set1_epi8(127));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), value);
+        }
+        out
+    }
+}
+
+/// Eight columns: the upper halves of the 64-bit products, of even and of odd columns.
+///
+/// # Safety
+/// AVX2; both pointers are good for eight values.
+#[inline(always)]
+unsafe fn requantise_avx2((sums, multiplier): (*const i32, *const i32), zero: i32) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let half = _mm256_set1_epi64x(1 << 31);
+        let sums = _mm256_loadu_si256(sums.cast());
+        let multiplier = _mm256_loadu_si256(multiplier.cast());
+        let even = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
+        let sums = _mm256_srli_epi64::<32>(sums);
+        let multiplier = _mm256_srli_epi64::<32>(multiplier);
+        let odd = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
+        let value = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
+        _mm256_add_epi32(value, _mm256_set1_epi32(zero))
+    }
+}
+
+/// Four columns, as above.
+///
+/// # Safety
+/// SSE4.1; both pointers are good for four values.
+#[inline(always)]
+unsafe fn requantise_sse41((sums, multiplier): (*const i32, *const i32), zero: i32) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let half = _mm_set1_epi64x(1 << 31);
+        let sums = _mm_loadu_si128(sums.cast());
+        let multiplier = _mm_loadu_si128(multiplier.cast());
+        let even = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
+        let sums = _mm_srli_epi64::<32>(sums);
+        let multiplier = _mm_srli_epi64::<32>(multiplier);
+        let odd = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
+        let value = _mm_blend_epi16::<0b1100_1100>(_mm_srli_epi64::<32>(even), odd);
+        _mm_add_epi32(value, _mm_set1_epi32(zero))
     }
 }
