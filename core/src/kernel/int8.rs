@@ -88,12 +88,14 @@ pub(super) trait Tile: Copy {
         sums: &mut [[Sums; B]; R],
     );
 
-    /// `clamp(requantise(sum, multiplier) + zero, 0, 127)` of each column.
+    /// `clamp(requantise(max(a, b), multiplier) + zero, low, 127)` of each column; `low` is not
+    /// negative.
     #[inline(always)]
-    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
-        for (out, (sum, multiplier)) in out.iter_mut().zip(sums.iter().zip(multiplier)) {
-            *out = (requantise(*sum, *multiplier) + zero).clamp(0, 127) as u8;
+        let columns = a.iter().zip(b).zip(multiplier);
+        for (out, ((a, b), multiplier)) in out.iter_mut().zip(columns) {
+            *out = (requantise(*a.max(b), *multiplier) + zero).clamp(low, 127) as u8;
         }
         out
     }
@@ -237,11 +239,11 @@ fn part<T: Tile, const R: usize, const B: usize>(
         }
         tile.multiply_add(x, w, &mut sums);
     }
-    for (r, sums) in sums.iter_mut().enumerate() {
-        if job.relu {
-            sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = (*sum).max(0));
-        }
-        if let Some(residual) = &job.residual {
+    if let Some(residual) = &job.residual {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            if job.relu {
+                sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = (*sum).max(0));
+            }
             let from = (row + r) * job.stride + columns.block * BLOCK;
             let x = residual.centre.get(from..)?;
             let factors = columns.factor.as_flattened().iter().zip(columns.offset.as_flattened());
@@ -254,41 +256,40 @@ fn part<T: Tile, const R: usize, const B: usize>(
         }
     }
     // The maximum of sums is the sum of the maximum: multipliers are not negative.
-    if job.pool.get() == 2 {
-        let mut pairs = sums.chunks_exact(2);
-        for (r, pair) in pairs.by_ref().enumerate() {
-            let [a, b] = pair else { return None };
-            let mut larger = *a;
-            larger.as_flattened_mut().iter_mut().zip(b.as_flattened()).for_each(|(a, b)| {
-                *a = (*a).max(*b);
-            });
-            store(tile, job, columns, &larger, row / 2 + r, y)?;
-        }
-        return pairs.remainder().is_empty().then_some(());
+    let pool = job.pool.get();
+    let mut windows = sums.chunks_exact(pool);
+    for (r, window) in windows.by_ref().enumerate() {
+        let pair = match window {
+            [a, b] => [a, b],
+            [a] => [a, a],
+            _ => return None,
+        };
+        store(tile, job, columns, pair, row / job.pool + r, y)?;
     }
-    for (r, sums) in sums.iter().enumerate() {
-        store(tile, job, columns, sums, row + r, y)?;
-    }
-    Some(())
+    windows.remainder().is_empty().then_some(())
 }
 
-/// Writes one row of `y`, requantised.
+/// Writes one row of `y`, the larger of two rows of sums, requantised.
 #[inline(always)]
 fn store<T: Tile, const B: usize>(
     tile: T,
     job: &Convolve<'_>,
     columns: &Columns<B>,
-    sums: &[Sums; B],
+    [a, b]: [&[Sums; B]; 2],
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
+    // Requantised, what relu makes zero is `zero`. (With a residual, relu came before.)
+    let low = if job.relu && job.residual.is_none() { job.zero } else { 0 };
     let y = y.get_mut(row * job.columns.get() + columns.block * BLOCK..)?;
     let (y, _) = y.get_mut(..B * BLOCK)?.as_chunks_mut::<BLOCK>();
-    for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(&columns.multiplier)) {
+    let sums = a.iter().zip(b).zip(&columns.multiplier);
+    for (y, ((a, b), multiplier)) in y.iter_mut().zip(sums) {
         if job.table.is_empty() {
-            *y = tile.requantise(sums, multiplier, job.zero);
+            *y = tile.requantise([a, b], multiplier, job.zero, low);
         } else {
-            look_up(job.table, sums, multiplier, y)?;
+            // (Only convolutions without a table are pooled.)
+            look_up(job.table, a, multiplier, y)?;
         }
     }
     Some(())

@@ -152,11 +152,13 @@ impl Tile for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
         unsafe {
-            let sums = _mm512_loadu_si512(sums.as_ptr().cast());
+            let (a, b) =
+                (_mm512_loadu_si512(a.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().cast()));
+            let sums = _mm512_max_epi32(a, b);
             let multiplier = _mm512_loadu_si512(multiplier.as_ptr().cast());
             let half = _mm512_set1_epi64(1 << 31);
             // 64-bit products of the even and of the odd columns; their upper halves.
@@ -166,7 +168,7 @@ impl Tile for Avx512Vnni {
             let odd = _mm512_add_epi64(_mm512_mul_epi32(sums, multiplier), half);
             let value = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
             let value = _mm512_add_epi32(value, _mm512_set1_epi32(zero));
-            let value = _mm512_max_epi32(value, _mm512_setzero_si512());
+            let value = _mm512_max_epi32(value, _mm512_set1_epi32(low));
             let value = _mm512_min_epi32(value, _mm512_set1_epi32(127));
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(value));
         }
@@ -225,17 +227,20 @@ impl Tile for Avx2 {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
         unsafe {
-            let value = [0, 8].map(|c| (sums.as_ptr().add(c), multiplier.as_ptr().add(c)));
-            let value = [requantise_avx2(value[0], zero), requantise_avx2(value[1], zero)];
+            let (a, b, m) = (a.as_ptr(), b.as_ptr(), multiplier.as_ptr());
+            let first = requantise_avx2([a, b, m], zero);
+            let second = requantise_avx2([a.add(8), b.add(8), m.add(8)], zero);
             // Packing saturates, to 16 bits and then to 0..=255.
-            let value = _mm256_packs_epi32(value[0], value[1]);
+            let value = _mm256_packs_epi32(first, second);
             let value = _mm256_permute4x64_epi64::<0b11_01_10_00>(value);
-            let (low, high) = (_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
-            let value = _mm_min_epu8(_mm_packus_epi16(low, high), _mm_set1_epi8(127));
+            let (bottom, top) =
+                (_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
+            let value = _mm_min_epu8(_mm_packus_epi16(bottom, top), _mm_set1_epi8(127));
+            let value = _mm_max_epu8(value, _mm_set1_epi8(low as i8));
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
         }
         out
@@ -291,16 +296,18 @@ impl Tile for Sse41 {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: &Sums, multiplier: &Sums, zero: i32) -> [u8; BLOCK] {
+    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
         unsafe {
-            let value = [0, 4, 8, 12].map(|c| (sums.as_ptr().add(c), multiplier.as_ptr().add(c)));
-            let low = (requantise_sse41(value[0], zero), requantise_sse41(value[1], zero));
-            let high = (requantise_sse41(value[2], zero), requantise_sse41(value[3], zero));
-            let low = _mm_packs_epi32(low.0, low.1);
-            let high = _mm_packs_epi32(high.0, high.1);
-            let value = _mm_min_epu8(_mm_packus_epi16(low, high), _mm_set1_epi8(127));
+            let (a, b, m) = (a.as_ptr(), b.as_ptr(), multiplier.as_ptr());
+            let first = requantise_sse41([a, b, m], zero);
+            let second = requantise_sse41([a.add(4), b.add(4), m.add(4)], zero);
+            let third = requantise_sse41([a.add(8), b.add(8), m.add(8)], zero);
+            let fourth = requantise_sse41([a.add(12), b.add(12), m.add(12)], zero);
+            let (first, third) = (_mm_packs_epi32(first, second), _mm_packs_epi32(third, fourth));
+            let value = _mm_min_epu8(_mm_packus_epi16(first, third), _mm_set1_epi8(127));
+            let value = _mm_max_epu8(value, _mm_set1_epi8(low as i8));
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
         }
         out
@@ -310,13 +317,13 @@ impl Tile for Sse41 {
 /// Eight columns: the upper halves of the 64-bit products, of even and of odd columns.
 ///
 /// # Safety
-/// AVX2; both pointers are good for eight values.
+/// AVX2; the pointers are good for eight values.
 #[inline(always)]
-unsafe fn requantise_avx2((sums, multiplier): (*const i32, *const i32), zero: i32) -> __m256i {
+unsafe fn requantise_avx2([a, b, multiplier]: [*const i32; 3], zero: i32) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
         let half = _mm256_set1_epi64x(1 << 31);
-        let sums = _mm256_loadu_si256(sums.cast());
+        let sums = _mm256_max_epi32(_mm256_loadu_si256(a.cast()), _mm256_loadu_si256(b.cast()));
         let multiplier = _mm256_loadu_si256(multiplier.cast());
         let even = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
         let sums = _mm256_srli_epi64::<32>(sums);
@@ -330,13 +337,13 @@ unsafe fn requantise_avx2((sums, multiplier): (*const i32, *const i32), zero: i3
 /// Four columns, as above.
 ///
 /// # Safety
-/// SSE4.1; both pointers are good for four values.
+/// SSE4.1; the pointers are good for four values.
 #[inline(always)]
-unsafe fn requantise_sse41((sums, multiplier): (*const i32, *const i32), zero: i32) -> __m128i {
+unsafe fn requantise_sse41([a, b, multiplier]: [*const i32; 3], zero: i32) -> __m128i {
     // SAFETY: the caller's promise.
     unsafe {
         let half = _mm_set1_epi64x(1 << 31);
-        let sums = _mm_loadu_si128(sums.cast());
+        let sums = _mm_max_epi32(_mm_loadu_si128(a.cast()), _mm_loadu_si128(b.cast()));
         let multiplier = _mm_loadu_si128(multiplier.cast());
         let even = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
         let sums = _mm_srli_epi64::<32>(sums);
