@@ -95,7 +95,7 @@ pub(super) trait Tile: Copy {
         let mut out = [0; BLOCK];
         let columns = a.iter().zip(b).zip(multiplier);
         for (out, ((a, b), multiplier)) in out.iter_mut().zip(columns) {
-            *out = (requantise(*a.max(b), *multiplier) + zero).clamp(low, 127) as u8;
+            *out = (requantise(*a.max(b), *multiplier) + zero).max(low).min(127) as u8;
         }
         out
     }
@@ -256,17 +256,18 @@ fn part<T: Tile, const R: usize, const B: usize>(
         }
     }
     // The maximum of sums is the sum of the maximum: multipliers are not negative.
-    let pool = job.pool.get();
-    let mut windows = sums.chunks_exact(pool);
-    for (r, window) in windows.by_ref().enumerate() {
-        let pair = match window {
-            [a, b] => [a, b],
-            [a] => [a, a],
-            _ => return None,
-        };
-        store(tile, job, columns, pair, row / job.pool + r, y)?;
+    if job.pool.get() == 2 {
+        let mut pairs = sums.chunks_exact(2);
+        for (r, pair) in pairs.by_ref().enumerate() {
+            let [a, b] = pair else { return None };
+            store(tile, job, columns, [a, b], row / 2 + r, y)?;
+        }
+        return pairs.remainder().is_empty().then_some(());
     }
-    windows.remainder().is_empty().then_some(())
+    for (r, sums) in sums.iter().enumerate() {
+        store(tile, job, columns, [sums, sums], row + r, y)?;
+    }
+    Some(())
 }
 
 /// Writes one row of `y`, the larger of two rows of sums, requantised.
