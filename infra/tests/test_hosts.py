@@ -46,7 +46,7 @@ class Fleet:
                 "shutdown_delay": "1s",
                 "shutdown_timeout": "5s",
             },
-            "phishcnn_health": {"interval": 1, "timeout": 1, "failures": 2, "startup": 10, "grace": 5},
+            "phishcnn_health": {"interval": 1, "timeout": 2, "failures": 3, "startup": 10, "grace": 5},
             "gateway_health": {"interval": 1, "timeout": 1, "failures": 2},
             "monitoring_interval": "1s",
         }
