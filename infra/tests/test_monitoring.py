@@ -153,7 +153,9 @@ def prometheus(binary, tmp_path_factory):
         )
         base = f"http://127.0.0.1:{port}"
         # What comes last: a rate over two evaluations of the rules.
-        until(lambda: numbers(base, 'phishcnn:flagged:ratio_rate1h{track="canary"}'), 60, "no recording")
+        for track in ports:
+            recorded = f'phishcnn:flagged:ratio_rate1h{{track="{track}"}}'
+            until(lambda recorded=recorded: numbers(base, recorded), 60, f"no recording of {track}")
         yield base
         over.set()
         loader.join()
@@ -183,8 +185,11 @@ def test_query_returns_numbers(name, prometheus):
 
 
 def test_tracks_are_told_apart(prometheus):
-    tracks = {r["metric"]["track"] for r in query(prometheus, "phishcnn:requests:rate5m")}
-    assert tracks == {"stable", "canary"}
+    def tracks():
+        return {r["metric"]["track"] for r in query(prometheus, "phishcnn:requests:rate5m")}
+
+    until(lambda: tracks() == {"stable", "canary"}, 20, "both tracks have a rate")
+    assert tracks() == {"stable", "canary"}
 
 
 def test_alerts_use_metrics_that_exist(prometheus):
