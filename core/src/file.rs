@@ -109,7 +109,7 @@ impl<'a> Metadata<'a> {
         core::iter::from_fn(move || {
             json.eat(',');
             let key = json.string().ok()?;
-            json.expect(':').ok()?;
+            json.require(':').ok()?;
             Some((key, json.string().ok()?))
         })
     }
@@ -133,11 +133,11 @@ impl<'a> Header<'a> {
         let malformed = LoadError::new(Error::Header, "");
         let mut file = File { tensors: heapless::Vec::new(), metadata: Metadata::default() };
         let mut has_metadata = false;
-        self.json.expect('{').map_err(|_| malformed)?;
+        self.json.require('{').map_err(|_| malformed)?;
         let mut more = !self.json.eat('}');
         while more {
             let name = self.json.string().map_err(|_| malformed)?;
-            self.json.expect(':').map_err(|_| malformed)?;
+            self.json.require(':').map_err(|_| malformed)?;
             if name == "__metadata__" {
                 if has_metadata {
                     return Err(LoadError::new(Error::Header, name));
@@ -162,7 +162,7 @@ impl<'a> Header<'a> {
 
     fn metadata(&mut self) -> Result<Metadata<'a>, LoadError<'a>> {
         let malformed = LoadError::new(Error::Header, "__metadata__");
-        self.json.expect('{').map_err(|_| malformed)?;
+        self.json.require('{').map_err(|_| malformed)?;
         let metadata = Metadata { json: self.json };
         let mut pairs = 0;
         let mut more = !self.json.eat('}');
@@ -170,7 +170,7 @@ impl<'a> Header<'a> {
             let key = self.json.string().map_err(|_| malformed)?;
             let duplicate = metadata.iter().take(pairs).any(|(k, _)| k == key);
             let in_key = LoadError::new(Error::Header, key);
-            let value = self.json.expect(':').and_then(|()| self.json.string());
+            let value = self.json.require(':').and_then(|()| self.json.string());
             if duplicate || value.is_err() {
                 return Err(in_key);
             }
@@ -198,11 +198,11 @@ impl<'a> Header<'a> {
 
     fn entry(&mut self) -> Result<Entry, Error> {
         let (mut dtype, mut shape, mut offsets) = (None, None, None);
-        self.json.expect('{')?;
+        self.json.require('{')?;
         let mut more = !self.json.eat('}');
         while more {
             let key = self.json.string()?;
-            self.json.expect(':')?;
+            self.json.require(':')?;
             let repeated = match key {
                 "dtype" => {
                     let parsed = match self.json.string()? {
@@ -265,18 +265,18 @@ impl<'a> Json<'a> {
         after.is_some()
     }
 
-    fn expect(&mut self, token: char) -> Result<(), Error> {
+    fn require(&mut self, token: char) -> Result<(), Error> {
         if self.eat(token) { Ok(()) } else { Err(Error::Header) }
     }
 
     /// Behind a member of an object: whether another follows.
     fn next_member(&mut self) -> Result<bool, Error> {
-        if self.eat(',') { Ok(true) } else { self.expect('}').map(|()| false) }
+        if self.eat(',') { Ok(true) } else { self.require('}').map(|()| false) }
     }
 
     /// A string without escapes or control characters.
     fn string(&mut self) -> Result<&'a str, Error> {
-        self.expect('"')?;
+        self.require('"')?;
         let (text, rest) = split_once(self.rest, b'"').ok_or(Error::Header)?;
         if text.bytes().any(|b| b == b'\\' || b < 0x20) {
             return Err(Error::Header);
@@ -297,14 +297,14 @@ impl<'a> Json<'a> {
     /// An array of at most N unsigned integers; a longer one is the error `too_long`.
     fn uints<const N: usize>(&mut self, too_long: Error) -> Result<heapless::Vec<usize, N>, Error> {
         let mut numbers = heapless::Vec::new();
-        self.expect('[')?;
+        self.require('[')?;
         if self.eat(']') {
             return Ok(numbers);
         }
         loop {
             numbers.push(self.uint()?).map_err(|_| too_long)?;
             if !self.eat(',') {
-                return self.expect(']').map(|()| numbers);
+                return self.require(']').map(|()| numbers);
             }
         }
     }

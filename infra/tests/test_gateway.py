@@ -120,8 +120,7 @@ class Gateway:
 
 @pytest.fixture
 def gateway(services, tmp_path):
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is missing: setup.sh installs it")
+    assert shutil.which("haproxy"), "haproxy is missing: setup.sh installs it"
     started = []
 
     def start(**variables):

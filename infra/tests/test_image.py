@@ -20,8 +20,7 @@ def buildah(*arguments):
 
 @pytest.fixture(scope="module")
 def image(binary, tmp_path_factory):
-    if not shutil.which("buildah"):
-        pytest.skip("buildah is missing: setup.sh installs it")
+    assert shutil.which("buildah"), "buildah is missing: setup.sh installs it"
     context = tmp_path_factory.mktemp("context")
     (context / "target/release").mkdir(parents=True)
     shutil.copy(binary, context / "target/release/phishcnn")

@@ -77,13 +77,14 @@ def test_output_and_exit_code_are_those_of_the_binary(command, files):
         assert ours.stderr == binary.stderr
 
 
-@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
-@pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.jsonl", "in.ndjson", "in.parquet"])
+# Parquet packs its columns itself.
+FORMS = [(name, packed) for name in ("in.txt", "in.csv", "in.jsonl", "in.ndjson") for packed in ("", ".gz", ".zst")]
+
+
+@pytest.mark.parametrize("name, packed", [*FORMS, ("in.parquet", "")])
 def test_every_form_is_read(name, packed, tmp_path):
     urls = [url for url in URLS if "\n" not in url]
     if name == "in.parquet":
-        if packed:
-            pytest.skip("Parquet packs its columns itself")
         pq.write_table(pa.table({"n": range(len(urls)), "link": urls}), tmp_path / name, row_group_size=7)
     else:
         file = io.StringIO(newline="")

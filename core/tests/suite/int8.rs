@@ -284,7 +284,7 @@ fn every_backend_on_2_000_urls() {
 }
 
 #[test]
-#[ignore = "`make engine` runs it"]
+#[ignore = "a minute on two cores: `make engine`, a part of `make test`, runs it"]
 fn every_backend_on_100_000_urls() {
     every_backend_agrees(100_000);
 }

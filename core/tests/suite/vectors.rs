@@ -200,7 +200,7 @@ fn document(name: &str, file: &ModelFile) -> Vec<Value> {
 
 /// `cargo test -p phishcnn-core --test suite -- --ignored write_vectors`
 #[test]
-#[ignore = "writes tests/vectors"]
+#[ignore = "no test: writes tests/vectors, when their format changes"]
 fn write_vectors() {
     for (name, file) in models() {
         std::fs::write(folder().join(format!("{name}.safetensors")), file.bytes()).unwrap();
