@@ -3,20 +3,11 @@
 # and the readers of its contract. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/browser"
-missing=()
-for package in chromium nodejs npm postgresql; do
-  case $package in
-    nodejs) command -v node >/dev/null && continue ;;
-    npm) command -v npm >/dev/null && continue ;;
-  esac
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
-  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
-fi
+. ../../../tools/apt.sh
+apt_install chromium postgresql
+# Node.js often comes from elsewhere than Debian.
+command -v node >/dev/null || apt_install nodejs
+command -v npm >/dev/null || apt_install npm
 cmp -s package-lock.json node_modules/.phishcnn-lock || {
   npm ci --silent --no-audit --no-fund
   cp package-lock.json node_modules/.phishcnn-lock
