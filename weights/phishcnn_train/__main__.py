@@ -53,24 +53,37 @@ def prepare(args) -> None:
     run(args.train, args.valid, args.output)
 
 
+def opinion(args) -> None:
+    from . import opinion as step
+    from .tokens import sampling, weigh
+
+    params, rows = Params.load(args.params), read_rows(args.rows / "train.tsv.gz")
+    weights = weigh(rows, params)[1] * sampling(rows, params)
+    output = Path("cache") / "ngrams.npy"
+    step.write(rows, rows.labels, weights, output, params.train["seed"])
+    print(f"written: {output}")
+
+
 def tokenize(args) -> None:
+    import numpy as np
+
     from . import tokens as step
 
     params = Params.load(args.params)
     work, chars = _work(args, params), _chars(params, args)
     rows = read_rows(args.rows / "train.tsv.gz")
+    opinions = Path("cache") / "ngrams.npy"
+    ngrams = np.load(opinions) if params.teach.get("ngrams") and opinions.exists() else None
     limit = params.train["row_limit"]
     if limit and limit < len(rows):
-        import numpy as np
-
-        keep = np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit]
-        rows = rows.take(np.sort(keep))
+        keep = np.sort(np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit])
+        rows, ngrams = rows.take(keep), None if ngrams is None else ngrams[keep]
         print(f"{limit} rows drawn")
     train_tokens = step.tokens_of(rows, params, chars)
     if params.teach:
         from .teach import taught
 
-        train_tokens = taught(train_tokens, params)
+        train_tokens = taught(train_tokens, params, ngrams)
     train_tokens.save(work / "train.npz")
     for name in ("valid", "valid_domains"):
         step.tokens_of(read_rows(args.rows / f"{name}.tsv.gz"), params, chars).save(work / f"{name}.npz")
@@ -236,6 +249,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--train", nargs="+", type=Path, required=True, metavar="FILE", help="training rows, pooled")
     sub.add_argument("--valid", nargs="+", type=Path, required=True, metavar="FILE", help="validation rows, pooled")
     sub.add_argument("-o", "--output", type=Path, default=Path("cache/rows"), help="folder (default: cache/rows)")
+    sub = with_params(command("opinion", opinion, "Fit n-grams out of fold: the second teacher of `[teach]`."))
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub = with_params(command("tokenize", tokenize, "Tokenise, weigh and sample the prepared rows for a model."))
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     with_params(command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint."))

@@ -169,19 +169,19 @@ class Baseline:
 class NGrams:
     """Hashed character n-grams and a linear model."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = 2**20) -> None:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self.hashing = HashingVectorizer(
             analyzer="char",
             ngram_range=(2, 5),
-            n_features=2**20,
+            n_features=columns,
             lowercase=False,
             alternate_sign=False,
             norm="l2",
             dtype=np.float32,
         )
-        self.weights, self.intercept = np.zeros(2**20), 0.0
+        self.weights, self.intercept = np.zeros(columns), 0.0
 
     def columns(self, urls: list[bytes]):
         data, starts = boundaries(urls)

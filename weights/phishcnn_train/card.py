@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from . import network
-from .export import read
+from .export import FLOAT, parent_of, read
 from .metrics import BASE_RATES
 from .params import Params
 from .train import rank
@@ -37,6 +37,8 @@ def _recall(point: dict) -> str:
 def history_of(model: Path) -> list[dict]:
     """The epochs of its training, where they lie beside it: what was done, whatever the parameters say now."""
     path = model.with_suffix(".history.json")
+    if not path.exists():
+        path = model.parent / FLOAT / path.name
     return json.loads(path.read_text()) if path.exists() else []
 
 
@@ -115,8 +117,8 @@ def _more(metrics: dict) -> list[str]:
 
 def text(model: Path, metrics: dict, params: Params | None) -> str:
     """Markdown of the card."""
-    tensors, meta = read(model)
-    weights = {k: v for k, v in tensors.items() if k != "chars"}
+    meta, parent = read(model)[1], parent_of(model)
+    weights = {k: v for k, v in read(parent or model)[0].items() if k != "chars"}
     layers = network.parse(meta["phishcnn.layers"])
     fixed = dict(w.split("=") for w in meta["phishcnn.input"].split(" ")[1:]).get("length")
     positions = int(fixed or 64)
@@ -142,6 +144,11 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
         f"| Trained until | {until} |",
         f"| Data digest | `{meta.get('phishcnn.data_sha256', '(not stated)')}` |",
     ]
+    if parent:
+        digest = meta["phishcnn.quantised_from"]
+        lines.append(
+            f"| Quantised from | `{digest}` (`{FLOAT}/{model.name}`); 8-bit weights by channel, 7-bit activations |"
+        )
     if params:
         run, history = params.train, history_of(model)
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
@@ -173,12 +180,29 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
             )
         cells.append(f"{report['calibration_error']:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
-    difference = [e["largest_logit_difference"] for e in metrics["sets"].values() if "largest_logit_difference" in e]
+    before = json.loads((parent.parent / f"{parent.stem}.metrics.json").read_text()) if parent else metrics
+    difference = [e["largest_logit_difference"] for e in before["sets"].values() if "largest_logit_difference" in e]
     if difference:
+        whose = "Of the f32 model that it was quantised from, the" if parent else "The"
         lines += [
             "",
-            f"The engine and the training framework differ by at most {max(difference):.1e} in any logit of these sets.",
+            f"{whose} engine and the training framework differ by at most {max(difference):.1e} in any logit of these sets.",
         ]
+    if parent:
+        lines += [
+            "",
+            "Recall at FPR 1 % / 0.1 %, before and after quantisation:",
+            "",
+            "| set | f32 | int8 |",
+            "|---|---|---|",
+        ]
+        for name, entry in metrics["sets"].items():
+            told = (e["engine"]["recall_at_fpr"] for e in (before["sets"][name], entry))
+            cells = (
+                " / ".join(_share(p[f]["recall"]) if p[f]["resolvable"] else "–" for f in ("0.01", "0.001"))
+                for p in told
+            )
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += _more(metrics)
     lines += ["", "## Limits", "", LIMITS.format(until=until), ""]
     return "\n".join(lines)

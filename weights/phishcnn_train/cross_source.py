@@ -75,7 +75,7 @@ def run(
     settings = {"rows": rows, "epochs": epochs, "sources": sources, "seed": params.train["seed"]}
     table = json.dumps([params.layers, params.sizes, params.train, params.augment, params.weights], sort_keys=True)
     settings["params_sha256"] = hashlib.sha256(table.encode()).hexdigest()
-    params = dataclasses.replace(params, train={**params.train, "epochs": epochs})
+    params = dataclasses.replace(params, start="", train={**params.train, "epochs": epochs})
     result = json.loads(output.read_text()) if output.exists() else {}
     if result.get("settings") != settings:
         result = {"settings": settings, "runs": []}

@@ -11,6 +11,7 @@ import numpy as np
 from .params import Params
 
 DTYPES = {"F32": np.dtype("<f4"), "U32": np.dtype("<u4"), "I32": np.dtype("<i4"), "I8": np.dtype("i1")}
+FLOAT = "f32"  # folder beside an int8 model: the f32 model of the same name that it was quantised from
 ALIGNMENT = 64  # the engine borrows the tensors where they lie; a cache line
 
 
@@ -51,6 +52,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def number(value: float) -> str:
     """The shortest decimal that reads back as the same float32; the format has no exponents."""
     return np.format_float_positional(np.float32(value), trim="0")
+
+
+def parent_of(model: Path) -> Path | None:
+    """Where the f32 model must lie that an int8 model was quantised from; None of an f32 model."""
+    return model.parent / FLOAT / model.name if "phishcnn.quantised_from" in read(model)[1] else None
 
 
 def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -> str:

@@ -12,13 +12,27 @@ class ParamsError(Exception):
 
 
 TABLES = {
-    "train": {"epochs", "batch", "peak_lr", "weight_decay", "warmup", "ema", "seed", "row_limit", "buckets", "dropout"},
+    "train": {
+        "epochs",
+        "batch",
+        "peak_lr",
+        "weight_decay",
+        "warmup",
+        "ema",
+        "seed",
+        "row_limit",
+        "buckets",
+        "dropout",
+        "blend",
+    },
     "augment": {"cut_query", "cut_path", "lower_case", "mask", "sign_in", "well_known"},
-    "weights": {"hard_negative", "weak", "weak_smoothing"}
+    "weights": {"hard_negative", "well_known", "weak", "weak_smoothing"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
-OPTIONAL = {"teach": {"model", "share"}}  # only where a teacher is used: its file, and its share of the label
-STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "trained_until")
+# Only where a model is taught: the teachers' files, the weight of the n-grams' logit beside their mean one (0: none), the
+# factor that calibrates the sum, and the share of the label.
+OPTIONAL = {"teach": {"models", "ngrams", "scale", "share"}}
+STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "start", "trained_until")
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Params:
     input: str  # the model file's `phishcnn.input`
     layers: str  # the model file's `phishcnn.layers`
     output: str  # the model file's `phishcnn.output`
+    start: str  # f32 model file, beside the parameter file, whose weights training begins with; "" draws them
     trained_until: str  # last month of the training data, YYYY-MM
     sizes: dict  # layer name -> [kernel, channels] or units; `embed` -> size
     train: dict

@@ -81,11 +81,13 @@ def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, l
     """
     rows = with_groups(clean(read_rows(*train), log))
     out = held_out(rows) & (rows.labels == 1)
-    kept = rows.take(~out)
+    mistaken = sign_in.misreported(rows)
+    log(f"{int(mistaken.sum())} rows are mistaken reports of what phishing imitates; left out")
+    kept = rows.take(~out & ~mistaken)
     sets = {
         "train": pool([kept, sign_in.made(kept, seed)]),
         "valid": with_groups(read_rows(*valid)),
-        "valid_domains": rows.take(out),
+        "valid_domains": rows.take(out & ~mistaken),
     }
     output.mkdir(parents=True, exist_ok=True)
     report: dict = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}

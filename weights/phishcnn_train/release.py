@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from .export import FLOAT, parent_of, read
 from .metrics import difference, share
 
 VERDICTS = ("benign", "suspicious", "phishing")  # by their number
@@ -117,10 +118,7 @@ def own_faults(metrics: dict, plan: dict) -> list[str]:
         out.append(
             f"calibration error {error:.4f} on {gate['slice_set']}; it must be below {gate['calibration_error']}"
         )
-    for name, entry in metrics["sets"].items():
-        if entry.get("largest_logit_difference", 0) > gate["logit_difference"]:
-            out.append(f"{name}: engine and training framework differ by {entry['largest_logit_difference']:.1e}")
-    return out
+    return out + skew(metrics, plan)
 
 
 def short_list(candidate: Path, plan: dict) -> list[str]:
@@ -136,6 +134,42 @@ def short_list(candidate: Path, plan: dict) -> list[str]:
             if VERDICTS[number] != verdict:
                 out.append(f"{url}: {VERDICTS[number]} (logit {logit:.2f}); it must be {verdict}")
     return out
+
+
+def quantisation_faults(candidate: Path, metrics: dict, plan: dict) -> list[str]:
+    """What speaks against an int8 candidate beside its f32 parent; nothing of an f32 candidate."""
+    parent = parent_of(candidate)
+    if parent is None:
+        return []
+    told = parent.parent / f"{parent.stem}.metrics.json"
+    if not (parent.exists() and told.exists()):
+        raise Refused(
+            f"{parent} and its metrics must be there: an int8 model is judged beside the f32 model it is from"
+        )
+    before = json.loads(told.read_text())
+    digest = hashlib.sha256(parent.read_bytes()).hexdigest()
+    if not digest == before["sha256"] == read(candidate)[1]["phishcnn.quantised_from"]:
+        raise Refused(f"{parent} is not what {candidate} was quantised from, or {told} is not its evaluation")
+    gate = plan["gate"]
+    out = skew(before, plan)
+    for name in gate["sets"]:
+        if metrics["sets"][name]["sha256"] != before["sets"][name]["sha256"]:
+            raise Refused(f"{name}: not the rows that the f32 model was measured on; evaluate both again")
+        f32, int8 = (m["sets"][name]["engine"]["recall_at_fpr"]["0.001"] for m in (before, metrics))
+        if f32["resolvable"] and f32["recall"] - int8["recall"] > gate["quantisation_loss"]:
+            out.append(
+                f"{name}: recall at FPR 0.1 % falls from {f32['recall']:.4f} to {int8['recall']:.4f} by quantisation"
+            )
+    return out
+
+
+def skew(metrics: dict, plan: dict) -> list[str]:
+    """Sets on which the engine and the training framework differ by more than rounding."""
+    return [
+        f"{name}: engine and training framework differ by {entry['largest_logit_difference']:.1e}"
+        for name, entry in metrics["sets"].items()
+        if entry.get("largest_logit_difference", 0) > plan["gate"]["logit_difference"]
+    ]
 
 
 def check(metrics: dict, current: dict | None, plan: dict, faults: Iterable[str] = ()) -> list[Judgement]:
@@ -215,9 +249,9 @@ def add_line(changelog: Path, line: str) -> None:
 
 
 def record(sums: Path, model: Path) -> None:
-    """The model's line in SHA256SUMS (`sha256sum -c` reads it)."""
+    """The model's line in SHA256SUMS (`sha256sum -c` reads it), which lies in its folder or the one above."""
     lines = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines()) if sums.exists() else {}
-    lines[model.name] = hashlib.sha256(model.read_bytes()).hexdigest()
+    lines[str(model.relative_to(sums.parent))] = hashlib.sha256(model.read_bytes()).hexdigest()
     sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
 
 
@@ -225,7 +259,8 @@ def release(
     candidate: Path, into: Path, params: Path | None, changelog: Path, dry: bool = False, plan_file: Path = PLAN
 ) -> str:
     """Judges the candidate and, where it passes and `dry` is not set, publishes it: model, metrics and
-    history under `into`, card, digest and a line in the changelog. Returns what to print.
+    history under `into`, those of its f32 parent in the folder `FLOAT` there, card, digest and a line in the
+    changelog. Returns what to print.
 
     Raises:
         Refused: nothing was written.
@@ -244,20 +279,28 @@ def release(
     else:
         current = json.loads(current_file.read_text()) if current_file.exists() else None
     try:
-        judged = check(metrics, current, plan, short_list(candidate, plan))
+        faults = short_list(candidate, plan) + quantisation_faults(candidate, metrics, plan)
+        judged = check(metrics, current, plan, faults)
     except KeyError as missing:
         raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
     told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"
     if dry:
         return f"{told}\n{candidate} may be published"
-    into.mkdir(parents=True, exist_ok=True)
-    for suffix in (".safetensors", ".metrics.json", ".history.json"):
-        source, goal = candidate.parent / f"{candidate.stem}{suffix}", into / f"{metrics['model']}{suffix}"
-        if source.exists() and source.resolve() != goal.resolve():
-            shutil.copyfile(source, goal)
+    folders = [(candidate.parent, into)]
+    if parent_of(candidate):
+        folders.append((candidate.parent / FLOAT, into / FLOAT))
+    for here, there in folders:
+        there.mkdir(parents=True, exist_ok=True)
+        for suffix in (".safetensors", ".metrics.json", ".history.json"):
+            source, goal = here / f"{candidate.stem}{suffix}", there / f"{metrics['model']}{suffix}"
+            if not source.exists():
+                goal.unlink(missing_ok=True)  # an older model's
+            elif source.resolve() != goal.resolve():
+                shutil.copyfile(source, goal)
     from . import card  # loads JAX
 
     written = card.write(target, params)
-    record(into / "SHA256SUMS", target)
+    for _, folder in folders:
+        record(into / "SHA256SUMS", folder / target.name)
     add_line(changelog, changelog_line(metrics, current))
     return f"{told}\npublished {target} ({metrics['sha256']}), {written.name}, SHA256SUMS, {changelog.name}"

@@ -4,20 +4,22 @@ Collections of legitimate URLs have few sign-in pages, phishing imitates them, a
 such rows flags every bank. Two kinds of rows are made from the training rows alone:
 
 - bare hosts of both classes are seen again with a sign-in path or sub-domain (`made_sign_in`);
-- domains that several legitimate collections list independently get pages that people sign in at
-  (`well_known`), and each of these pages is imitated under a phishing host (`imitation`), so that a brand's
-  name counts where it is the registered domain and nowhere else.
+- domains that several legitimate collections list independently, and those whose name many phishing hosts
+  carry, get pages that people sign in at (`well_known`), and each of these pages is imitated under a phishing
+  host (`imitation`), so that a brand's name counts where it is the registered domain and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import phishcnn
 
 from .data import Rows, pool
+from .groups import group_of
 
 TAG = "made_sign_in"
 WELL_KNOWN, IMITATION = "well_known", "imitation"
@@ -54,6 +56,9 @@ PARAMETERS = (
     " goto=/home step=1 tab=0 id=1"
 ).split()
 MOST = 24  # pages of a domain, at most: two for each collection that lists it
+LISTS = 3  # collections that make a domain well known
+IMITATED = 20  # registered domains of phishing whose hosts carry a name: its owner is a brand
+MISREPORTED = 3  # phishing rows on a brand's own domain that are taken for mistaken reports
 
 
 def made_up(rows: Rows) -> np.ndarray:
@@ -102,17 +107,53 @@ def sign_in_pages(rows: Rows, rng: Random) -> Rows:
     return copies(rows, picked, urls, TAG)
 
 
-def well_known(rows: Rows) -> dict[str, tuple[int, list[int]]]:
-    """Registered domain → (collections, rows) of the legitimate domains that at least two collections list,
-    without those that host more phishing than honest rows."""
+def imitators(rows: Rows, names: set[str]) -> dict[str, int]:
+    """Name → number of registered domains of phishing that have it in a host: as a label, or as one or two of
+    the words that hyphens part a label into."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for i in np.flatnonzero(rows.labels == 1).tolist():
+        for label in host_of(phishcnn.canonicalize(rows.urls[i])).decode("latin-1").split("."):
+            words = label.split("-")
+            pairs = [f"{a}-{b}" for a, b in zip(words, words[1:], strict=False)]
+            for name in names.intersection([*words, *pairs]):
+                found[name].add(rows.groups[i])
+    return {name: len(domains) for name, domains in found.items()}
+
+
+class Known(NamedTuple):
+    pages: int  # to make
+    rows: list[int]  # its honest ones
+    brand: bool  # imitated
+
+
+def well_known(rows: Rows) -> dict[str, Known]:
+    """By registered domain, the legitimate domains that at least `LISTS` collections list, and brands: those that
+    phishing on `IMITATED` other domains imitates. Domains that host more phishing than honest rows are none of
+    them, nor are suffixes under which others register."""
     members, phishing = defaultdict(list), defaultdict(int)
     for i, (label, group) in enumerate(zip(rows.labels.tolist(), rows.groups, strict=True)):
         if label:
             phishing[group] += 1
         elif group:
             members[group].append(i)
-    lists = {g: len({rows.sources[i] for i in found} - {""}) for g, found in members.items()}
-    return {g: (lists[g], found) for g, found in sorted(members.items()) if lists[g] > 1 and phishing[g] <= len(found)}
+    names = {g: g.partition(".")[0] for g in members if len(g.partition(".")[0]) > 3}
+    imitated = imitators(rows, set(names.values()))
+    chosen = {}
+    for group, found in sorted(members.items()):
+        lists = len({rows.sources[i] for i in found} - {""})
+        brand = imitated.get(names.get(group, ""), 0) >= IMITATED
+        if not brand and lists < LISTS or phishing[group] > max(len(found), MISREPORTED if brand else 0):
+            continue
+        if group_of(f"http://login.{group}/".encode()) == group:
+            chosen[group] = Known(MOST if brand else min(MOST, 2 * lists), found, brand)
+    return chosen
+
+
+def misreported(rows: Rows) -> np.ndarray:
+    """bool [n]: phishing rows on the own domains of brands, `MISREPORTED` at most: reports of what was imitated."""
+    phishing = Counter(g for g, label in zip(rows.groups, rows.labels.tolist(), strict=True) if label)
+    brands = {g for g, known in well_known(rows).items() if known.brand and phishing[g] <= MISREPORTED}
+    return np.fromiter((g in brands for g in rows.groups), bool, len(rows)) & (rows.labels == 1)
 
 
 def host_of(url: bytes) -> bytes:
@@ -123,11 +164,11 @@ def host_of(url: bytes) -> bytes:
 
 
 def well_known_pages(rows: Rows, rng: Random) -> Rows:
-    """Up to `MOST` pages of each well-known domain, and one imitation of each under a phishing host."""
+    """Pages of each well-known domain, and one imitation of each under a phishing host."""
     bare = [i for i in np.flatnonzero(rows.labels == 1).tolist() if bare_host(rows.urls[i]) is not None]
     picked, urls, hosts, copied = [], [], [], []
-    for group, (lists, found) in well_known(rows).items():
-        for _ in range(min(MOST, 2 * lists)):
+    for group, (pages, found, _) in well_known(rows).items():
+        for _ in range(pages):
             i, kind = rng.choice(found), rng.random()
             host = group if kind < 0.4 else f"{rng.choice(HOSTS)}.{group}"
             if kind < 0.75 and (seen := host_of(phishcnn.canonicalize(rows.urls[i]))).isascii():

@@ -1,5 +1,6 @@
-"""Distillation (Hinton, Vinyals, Dean 2015): a model learns from a larger one's opinion of each training
-row as well as from the row's label, which old, doubtful and wrongly labelled rows bend less."""
+"""Distillation (Hinton, Vinyals, Dean 2015): a model learns from its teachers' opinion of each training row
+as well as from the row's label, which old, doubtful and wrongly labelled rows bend less. Teachers are other
+networks and n-grams (`opinion.py`)."""
 
 from __future__ import annotations
 
@@ -14,20 +15,33 @@ from .params import Params, ParamsError
 from .tokens import Tokens
 
 
-def taught(tokens: Tokens, params: Params) -> Tokens:
-    """The rows with the label (1 - share)·label + share·sigmoid(teacher's logit), the parameters' `[teach]`;
-    certain labels stay.
-
-    Raises ParamsError when the teacher reads other tokens than the model.
-    """
-    path = params.path.parent / params.teach["model"]
+def network_logits(path: Path, tokens: Tokens, params: Params) -> np.ndarray:
+    """float32 [n]: logits of the teacher at `path`. Raises ParamsError when it reads other tokens than the model."""
     if not path.exists():
         raise ParamsError(f"{path}: the teacher is not there; train it first")
-    tensors, metadata = read(Path(path))
+    tensors, metadata = read(path)
     if metadata["phishcnn.input"] != params.input:
         raise ParamsError(f"{path}: reads {metadata['phishcnn.input']!r}, the model {params.input!r}")
     layers = network.parse(metadata["phishcnn.layers"])
-    logits = train.logits(layers, metadata["phishcnn.output"], tensors, tokens, params.train["buckets"])
-    opinion = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -80, 80)))
-    share = np.where(tokens.certain, 0, params.teach["share"])
+    return train.logits(layers, metadata["phishcnn.output"], tensors, tokens, params.train["buckets"])
+
+
+def taught(tokens: Tokens, params: Params, ngrams: np.ndarray | None = None) -> Tokens:
+    """The rows with the label (1 - share)·label + share·opinion, where the opinion is
+    sigmoid(scale·(mean logit of the networks + ngrams·logit of the n-grams)); certain labels stay.
+
+    Args:
+        ngrams: float32 [n], of `opinion.write`; needed where the parameters give it a weight.
+    """
+    teach = params.teach
+    paths = [params.path.parent / name for name in teach["models"]]
+    logits = np.mean([network_logits(path, tokens, params).astype(np.float64) for path in paths], 0)
+    if teach["ngrams"]:
+        if ngrams is None or len(ngrams) != len(tokens):
+            raise ParamsError(
+                f"{params.path}: teach.ngrams needs the n-grams' opinion of these rows; run `opinion` first"
+            )
+        logits += teach["ngrams"] * ngrams
+    opinion = 1 / (1 + np.exp(-np.clip(teach["scale"] * logits, -80, 80)))
+    share = np.where(tokens.certain, 0, teach["share"])
     return replace(tokens, labels=((1 - share) * tokens.labels + share * opinion).astype(np.float32))

@@ -75,6 +75,7 @@ def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarra
     labels[weak] = np.abs(labels[weak] - params.weights["weak_smoothing"])
     weights = np.ones(len(rows), np.float32)
     weights[hard] *= params.weights["hard_negative"]
+    weights[rows.tagged(sign_in.WELL_KNOWN)] *= params.weights["well_known"]
     weights[weak] *= params.weights["weak"]
     return labels, weights, (hard | sign_in.made_up(rows)) & ~weak
 

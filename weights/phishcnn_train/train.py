@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from . import metrics, network
 from .calibrate import threshold_at
-from .params import Params
+from .export import read
+from .params import Params, ParamsError
 from .tokens import PATH, Tokens
 
 FPRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -169,8 +170,28 @@ def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, bat
 def identity(params: Params, *tokens: Tokens) -> str:
     """SHA-256 of all that decides a run: a checkpoint of another run is of no use to this one."""
     decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment]
+    if params.start:
+        decides.append(hashlib.sha256((params.path.parent / params.start).read_bytes()).hexdigest())
     told = json.dumps([*decides, *(t.digest() for t in tokens)], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def started(params: Params, shape_of: dict) -> dict[str, np.ndarray]:
+    """The weights of the model that training goes on from. Raises ParamsError where it has another shape."""
+    path = params.path.parent / params.start
+    tensors = {name: tensor for name, tensor in read(path)[0].items() if name != "chars"}
+    found = {name: (tensor.dtype.str, *tensor.shape) for name, tensor in tensors.items()}
+    wanted = {name: ("<f4", *shape) for name, shape in shape_of.items()}
+    if found != wanted:
+        odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise ParamsError(f"{path}: cannot be gone on from, its {', '.join(odd)} differ from the parameters' network")
+    return tensors
+
+
+def blended(start: dict, end: dict, share: float) -> dict:
+    """Weights on the line from `start` to `end` (WiSE-FT, Wortsman et al. 2022): a fine-tuned model part of the way
+    back keeps what its start knew."""
+    return {name: (1 - share) * start[name] + share * end[name] for name in start}
 
 
 def save_state(path: Path, run: str, state, history: list[dict]) -> None:
@@ -203,7 +224,8 @@ def train(
 ) -> dict:
     """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch.
 
-    The best epoch has the highest validation recall: the mean over six FPRs from 0.05 % to 2 % (`FPRS`), of
+    Where training goes on from a model, what counts is `blend` of the way from it. The best epoch has the highest
+    validation recall: the mean over six FPRs from 0.05 % to 2 % (`FPRS`), of
     the later months' phishing and of that on held-out domains alike; AUC where there are too few rows. Its
     averaged weights lie in `work/best.npz`.
 
@@ -213,7 +235,8 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     layers = network.parse(params.layers)
     shape_of = network.shapes(layers, params.sizes, params.fixed_length, n_chars)
-    weights = jax.tree.map(jnp.asarray, network.init(shape_of, params.train["seed"]))
+    first = started(params, shape_of) if params.start else network.init(shape_of, params.train["seed"])
+    weights = jax.tree.map(jnp.asarray, first)
     optimizer, step = make_step(layers, params)
     state = {
         "weights": weights,
@@ -252,9 +275,8 @@ def train(
             bar.update()
         bar.close()
         buckets = params.train["buckets"]
-        scores, unseen = (
-            logits(layers, params.output, state["mean"], t, buckets) for t in (valid_tokens, domains_tokens)
-        )
+        mean = blended(first, state["mean"], params.train["blend"]) if params.start else state["mean"]
+        scores, unseen = (logits(layers, params.output, mean, t, buckets) for t in (valid_tokens, domains_tokens))
         entry = {
             "epoch": epoch + 1,
             "loss": float(np.mean(jax.device_get(losses[-500:]))),
@@ -264,7 +286,7 @@ def train(
         }
         history.append(entry)
         if max(history, key=rank) is entry:
-            np.savez(work / "best.npz", **jax.device_get(state["mean"]))
+            np.savez(work / "best.npz", **jax.device_get(mean))
         save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)

@@ -33,8 +33,9 @@ def tiny(compact) -> Params:
     """The compact network, narrower and for a short run."""
     return dataclasses.replace(
         compact,
+        start="",
         sizes={"embed": 8, "c1": [5, 16], "c2": [5, 24], "c3": [5, 24], "d1": 16, "d2": 1},
-        train={**compact.train, "epochs": 4, "batch": 128, "buckets": [32, 64, 256], "ema": 0.98},
+        train={**compact.train, "epochs": 4, "batch": 128, "buckets": [32, 64, 256], "ema": 0.98, "blend": 1.0},
     )
 
 

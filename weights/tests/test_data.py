@@ -151,8 +151,8 @@ def test_made_sign_in_pages_keep_host_and_label(tmp_path):
 def test_well_known_pages_are_on_the_domain_and_imitations_are_not(tmp_path):
     lines = [f"0\thttps://www.bank.com/{i}\tlist{i}\t\tbank.com" for i in range(3)]
     lines += ["0\thttps://shop.org/\tlist0\t\tshop.org", "0\thttps://shop.org/b\tlist0\t\tshop.org"]  # one list
-    lines += [f"0\thost.com/{i}\tlist{i}\t\thost.com" for i in range(2)]
-    lines += [f"1\thost.com/x{i}\tfeed\t\thost.com" for i in range(3)]  # more phishing than honest pages
+    lines += [f"0\thost.com/{i}\tlist{i}\t\thost.com" for i in range(3)]
+    lines += [f"1\thost.com/x{i}\tfeed\t\thost.com" for i in range(4)]  # more phishing than honest pages
     lines += ["1\tevil.xyz\tfeed\t\tevil.xyz"]
     made = sign_in.made(rows_of(tmp_path, lines), seed=1)
     known, copies = made.take(made.tagged(sign_in.WELL_KNOWN)), made.take(made.tagged(sign_in.IMITATION))
@@ -161,13 +161,30 @@ def test_well_known_pages_are_on_the_domain_and_imitations_are_not(tmp_path):
     assert all(b"bank" in url and group_of(url) != "bank.com" for url in copies.urls) and set(copies.labels) == {1}
 
 
+def test_a_name_that_phishing_imitates_is_a_brand(tmp_path):
+    def known(imitators: int, own: int) -> set[str]:
+        lines = ["0\thttps://my-pay.com/\tlist\t\tmy-pay.com", "0\thttps://other.com/\tlist\t\tother.com"]
+        lines += ["0\thttps://pages.github.io/\tlist\t\tgithub.io"]  # a suffix, whatever the file says
+        hosts = ("my-pay.{}.top", "x-my-pay-login.{}.top", "github.{}.top", "mother.{}.top")
+        lines += [f"1\t{h.format(f'd{i}')}\tfeed\t\td{i}.top" for i in range(imitators) for h in hosts]
+        lines += [f"1\tmy-pay.com/{i}\tfeed\t\tmy-pay.com" for i in range(own)]
+        rows = rows_of(tmp_path, lines)
+        mistaken = [url for url, bad in zip(rows.urls, sign_in.misreported(rows), strict=True) if bad]
+        assert all(url.startswith(b"my-pay.com/") for url in mistaken)
+        assert len(mistaken) == (own if imitators >= sign_in.IMITATED and own <= sign_in.MISREPORTED else 0)
+        return set(sign_in.well_known(rows))
+
+    assert known(sign_in.IMITATED, 0) == known(sign_in.IMITATED, sign_in.MISREPORTED) == {"my-pay.com"}
+    assert known(sign_in.IMITATED - 1, 0) == known(sign_in.IMITATED, sign_in.MISREPORTED + 1) == set()
+
+
 def test_a_teacher_does_not_bend_certain_labels(tmp_path):
     params = Params.load(WEIGHTS / "compact.toml")
     lines = ["0\ta.org/login\ts\t\ta.org\tlogin", "0\tb.org/x\ts\t\tb.org\t", "1\tc.xyz/y\ts\t\tc.xyz\tmade_sign_in"]
     lines += ["0\td.org/login\ts\t\td.org\tlogin,weak"]
     tokens = tokens_of(rows_of(tmp_path, lines), params)
     assert tokens.certain.tolist() == [True, False, True, False]
-    before, after = tokens.labels, taught(tokens, params).labels
+    before, after = tokens.labels, taught(tokens, params, np.zeros(4)).labels
     assert (before == after).tolist() == tokens.certain.tolist()
 
 

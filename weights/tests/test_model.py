@@ -19,9 +19,11 @@ from conftest import WEIGHTS
 from phishcnn_train import baselines, evaluate, metrics, mutations, repair, schema, top_sites
 from phishcnn_train.__main__ import main
 from phishcnn_train.data import Rows, read_rows, select
+from phishcnn_train.export import parent_of
 from phishcnn_train.scores import Cached, Exported
 
 MODELS = [p for n in ("compact", "large") if (p := WEIGHTS / "models" / f"phishcnn-{n}.safetensors").exists()]
+FLOATS = [p for path in MODELS if (p := parent_of(path))]
 EXAMPLES = WEIGHTS / "fixtures" / "examples.tsv"
 PLAN = tomllib.loads((WEIGHTS / "evaluation.toml").read_text())
 by_name = pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
@@ -157,10 +159,8 @@ def test_what_is_evaluated_is_what_is_served(path, urls):
     assert kept.score(urls).logit.tobytes() == phishcnn.Model.load(path).score_batch(urls).logit.tobytes()
 
 
-@by_name
+@pytest.mark.parametrize("path", FLOATS, ids=lambda p: p.stem)
 def test_training_and_serving_agree(path, urls):
-    if not evaluate.in_framework(path):
-        pytest.skip("only the engine runs this model's layers")
     served = Exported(path).score(urls).logit
     np.testing.assert_allclose(served, evaluate.jax_logits(path, urls), atol=PLAN["gate"]["logit_difference"])
 

@@ -19,6 +19,7 @@ SMALL = {
     r"epochs = .*": "epochs = 4",
     r"batch = .*": "batch = 64",
     r"buckets = .*": "buckets = [64, 256]",
+    r"start = .*": 'start = ""',
 }
 PLAN = '\n[mutations]\nset = "test"\nrows = 50\n'
 
@@ -35,7 +36,9 @@ def folder(tmp_path):
         for old, new in SMALL.items():
             text, count = re.subn(old, lambda m: new, text, count=1)  # noqa: B023
             assert count == 1, old
+        text = re.sub(r"models = .*", 'models = ["models/phishcnn-teacher.safetensors"]', text)
         (tmp_path / f"{name}.toml").write_text(text)
+    (tmp_path / "teachers").mkdir()
     (tmp_path / "data").mkdir()
     for seed, name in enumerate(("train", "valid", "test")):
         rows = synthetic.write(tmp_path / name, 2400, seed)
@@ -78,8 +81,9 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
     assert "Running" not in again and "up to date" in again
 
     text = (folder / "compact.toml").read_text()
-    (folder / "compact.toml").write_text(text.replace("peak_lr = 4e-3", "peak_lr = 2e-3"))
+    (folder / "compact.toml").write_text(re.sub(r"peak_lr = \S+", "peak_lr = 1e-3", text))
     ran = set(re.findall(r"Running stage '([^']+)'", dvc(folder, "repro")))
     assert "train@compact" in ran and "evaluate@compact" in ran
-    assert not {r for r in ran if r.endswith("@large")} and not ran & {"prepare", "teacher", "tokenize@compact"}
+    kept = {"prepare", "teacher", "opinion", "tokenize@compact"}
+    assert not {r for r in ran if r.endswith("@large")} and not ran & kept
     assert model.read_bytes() != first

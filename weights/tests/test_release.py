@@ -126,6 +126,37 @@ def test_the_current_model_is_not_released_again(current):
 
 
 @pytest.fixture
+def pair(tmp_path) -> tuple:
+    """(candidate file, its metrics): the released int8 model and its f32 parent, copied."""
+    files = [f"{NAME}.safetensors", f"{NAME}.metrics.json"]
+    for folder in (tmp_path, tmp_path / "f32"):
+        folder.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copyfile(MODELS / folder.relative_to(tmp_path) / file, folder / file)
+    return tmp_path / files[0], json.loads((tmp_path / files[1]).read_text())
+
+
+def test_an_int8_model_is_judged_beside_its_parent(pair):
+    model, metrics = pair
+    assert release.quantisation_faults(model, metrics, PLAN) == []
+    engine = metrics["sets"]["test"]["engine"]["recall_at_fpr"]["0.001"]
+    engine["recall"] -= PLAN["gate"]["quantisation_loss"] + 0.02
+    (fault,) = release.quantisation_faults(model, metrics, PLAN)
+    assert fault.startswith("test: recall at FPR 0.1 % falls from ")
+    told = model.parent / "f32" / f"{NAME}.metrics.json"
+    parent = json.loads(told.read_text())
+    parent["sets"]["valid"]["largest_logit_difference"] = 0.1
+    told.write_text(json.dumps(parent))
+    assert "valid: engine and training framework differ by 1.0e-01" in release.quantisation_faults(model, metrics, PLAN)
+    told.write_text(json.dumps(parent | {"sha256": "0" * 64}))
+    with pytest.raises(release.Refused, match="is not what .* was quantised from"):
+        release.quantisation_faults(model, metrics, PLAN)
+    told.unlink()
+    with pytest.raises(release.Refused, match="must be there"):
+        release.quantisation_faults(model, metrics, PLAN)
+
+
+@pytest.fixture
 def place(tmp_path, candidate, current):
     """A folder of released models with the current one, a candidate beside, and a changelog."""
     into, build = tmp_path / "models", tmp_path / "build"
@@ -137,6 +168,9 @@ def place(tmp_path, candidate, current):
     (into / f"{NAME}.metrics.json").write_text(json.dumps(current))
     candidate["sha256"] = hashlib.sha256((build / "new.safetensors").read_bytes()).hexdigest()
     (build / "new.metrics.json").write_text(json.dumps(candidate))
+    (build / "f32").mkdir()
+    for suffix in (".safetensors", ".metrics.json", ".history.json"):
+        shutil.copyfile(MODELS / "f32" / f"{NAME}{suffix}", build / "f32" / f"new{suffix}")
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n### Added\n\n- A thing.\n\n## 0.1.0\n\n- Old.\n"
     )
@@ -157,7 +191,11 @@ def test_what_passes_is_published(place, candidate, capsys):
     assert published.read_bytes() == (place / "build" / "new.safetensors").read_bytes()
     assert json.loads((place / "models" / f"{NAME}.metrics.json").read_text()) == candidate
     assert candidate["sha256"] in (place / "models" / f"{NAME}.md").read_text()
-    assert (place / "models" / "SHA256SUMS").read_text() == f"{candidate['sha256']}  {NAME}.safetensors\n"
+    parent = (MODELS / "f32" / f"{NAME}.safetensors").read_bytes()
+    assert (place / "models" / "f32" / f"{NAME}.safetensors").read_bytes() == parent
+    assert (place / "models" / "SHA256SUMS").read_text() == (
+        f"{hashlib.sha256(parent).hexdigest()}  f32/{NAME}.safetensors\n{candidate['sha256']}  {NAME}.safetensors\n"
+    )
     changelog = (place / "CHANGELOG.md").read_text()
     assert f"### Models\n\n- Model `{NAME}` 0.2.0 (`{candidate['sha256'][:12]}`)" in changelog
     assert changelog.index("### Models") < changelog.index("## 0.1.0") and "- A thing." in changelog

@@ -19,6 +19,7 @@ from phishcnn_train import evaluate
 from phishcnn_train.data import select
 
 COMPACT = WEIGHTS / "models" / "phishcnn-compact.safetensors"
+FLOAT = WEIGHTS / "models" / "f32" / "phishcnn-compact.safetensors"  # what the training framework runs
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +31,9 @@ def binary() -> Path:
 
 
 def check(binary: Path, rows: Path, tmp_path: Path):
-    framework = evaluate.evaluate(COMPACT, {"set": str(rows)}, tmp_path / "framework.json")["sets"]["set"]
-    subprocess.run([binary, "eval", rows, "--json", tmp_path / "binary.json"], check=True, stdout=subprocess.DEVNULL)
+    framework = evaluate.evaluate(FLOAT, {"set": str(rows)}, tmp_path / "framework.json")["sets"]["set"]
+    command = [binary, "eval", "--model", FLOAT, rows, "--json", tmp_path / "binary.json"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     told = json.loads((tmp_path / "binary.json").read_text())
     want = framework["training_framework"]
     assert (told["phishing"], told["legitimate"]) == (want["phishing_rows"], want["legitimate_rows"])

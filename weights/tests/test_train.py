@@ -10,7 +10,7 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, metrics, network, prepare, teach, tokens, train
+from phishcnn_train import calibrate, data, evaluate, export, metrics, network, opinion, prepare, teach, tokens, train
 from phishcnn_train.params import ParamsError
 
 LONG_AND_ODD = [
@@ -67,15 +67,65 @@ def test_a_checkpoint_of_other_parameters_is_dropped(trained, tiny, arrays, tmp_
     assert finish(tiny, arrays, tmp_path) == trained[1]
 
 
+def test_training_goes_on_from_a_model(trained, tiny, arrays, tmp_path):
+    """Fine-tuning: one more epoch at a low rate stays near the model; another shape is refused by name."""
+    start = str(trained[0] / "m.safetensors")
+    more = dataclasses.replace(tiny, start=start, train={**tiny.train, "epochs": 1, "peak_lr": 1e-5})
+    weights = train.train(more, *arrays, tmp_path, quiet=True)
+    before = train.load_weights(trained[0])
+    assert max(np.abs(weights[k] - before[k]).max() for k in before) < 0.01
+    part = dataclasses.replace(more, train={**more.train, "blend": 0.25})
+    quarter = train.train(part, *arrays, tmp_path / "part", quiet=True)
+    for k in before:
+        np.testing.assert_allclose(quarter[k], before[k] + (weights[k] - before[k]) / 4, atol=1e-5)
+    wide = dataclasses.replace(tiny, start=start, sizes={**tiny.sizes, "d1": 24})
+    with pytest.raises(ParamsError, match="d1.bias, d1.weight, d2.weight differ"):
+        train.train(wide, *arrays, tmp_path / "wide", quiet=True)
+
+
+def alone(path):
+    """Parameters of one teacher."""
+    return {"models": [str(path)], "ngrams": 0, "scale": 1, "share": 0.5}
+
+
 def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, tmp_path):
-    teacher = dataclasses.replace(tiny, teach={"model": str(trained[0] / "m.safetensors"), "share": 0.5})
+    teacher = dataclasses.replace(tiny, teach=alone(trained[0] / "m.safetensors"))
     labels = teach.taught(arrays[1], teacher).labels
     scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), arrays[1], [256])
     bent = np.where(arrays[1].certain, arrays[1].labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)))
     np.testing.assert_allclose(labels, bent, atol=1e-5)
     assert 0 < arrays[1].certain.mean() < 0.5
     with pytest.raises(ParamsError, match="the teacher is not there"):
-        teach.taught(arrays[1], dataclasses.replace(tiny, teach={"model": str(tmp_path / "none"), "share": 0.5}))
+        teach.taught(arrays[1], dataclasses.replace(tiny, teach=alone(tmp_path / "none")))
+
+
+def test_the_n_grams_have_their_say(trained, tiny, arrays):
+    path = str(trained[0] / "m.safetensors")
+    rows = arrays[1]
+    teachers = {"models": [path, path], "ngrams": 0.25, "scale": 0.5, "share": 1.0}
+    ngrams = np.linspace(-9, 9, len(rows), dtype=np.float32)
+    params = dataclasses.replace(tiny, teach=teachers)
+    scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), rows, [256])
+    opinion = 1 / (1 + np.exp(-0.5 * (scores + ngrams / 4)))
+    np.testing.assert_allclose(
+        teach.taught(rows, params, ngrams).labels, np.where(rows.certain, rows.labels, opinion), atol=1e-5
+    )
+    for missing in (None, ngrams[1:]):
+        with pytest.raises(ParamsError, match="run `opinion` first"):
+            teach.taught(rows, params, missing)
+
+
+def test_an_opinion_comes_from_models_that_never_saw_the_domain(tmp_path, monkeypatch):
+    """Both labels of a domain's rows are swapped for the fit: out of fold, its own rows cannot give that away."""
+    monkeypatch.setattr(opinion, "COLUMNS", 2**12)
+    rows = data.read_rows(synthetic.write(tmp_path / "t.tsv", 1500, 5))
+    rows.groups = [f"d{i // 5}.org" for i in range(len(rows))]
+    weights = np.ones(len(rows), np.float32)
+    logits = opinion.out_of_fold(rows, rows.labels, weights, 1, log=lambda *_, **__: None)
+    assert np.isfinite(logits).all() and metrics.auc(rows.labels > 0, logits) > 0.9
+    noise = np.random.default_rng(1).integers(0, 2, len(rows) // 5).repeat(5)  # one label for a whole domain
+    blind = opinion.out_of_fold(rows, noise, weights, 1, log=lambda *_, **__: None)
+    assert abs(metrics.auc(noise > 0, blind) - 0.5) < 0.1
 
 
 def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
