@@ -1,0 +1,13 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    path = Path(os.environ.get("PHISHCNN_BINARY", ROOT / "target/release/phishcnn"))
+    assert path.exists(), f"{path} is not built: make binary"
+    return path
