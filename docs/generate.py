@@ -85,7 +85,8 @@ def recall(name: str, key: str) -> list[str]:
 
 def results() -> str:
     """Recall at FPR 1 % / 0.1 % of each model on each set, in per cent."""
-    rows, counts = [], {}
+    rows: list[list[str]] = []
+    counts: dict[str, tuple[int, int]] = {}
     for name, title in MODELS.items():
         if not metrics(name):
             continue
@@ -160,12 +161,12 @@ def limits() -> str:
 
 def fpr() -> float:
     c = metrics()["sets"]["test"]["engine"]["confusion"]["phishing"]
-    return c["fp"] / (c["fp"] + c["tn"])
+    return float(c["fp"] / (c["fp"] + c["tn"]))
 
 
 def found() -> float:
     c = metrics()["sets"]["test"]["engine"]["confusion"]["phishing"]
-    return c["tp"] / (c["tp"] + c["fn"])
+    return float(c["tp"] / (c["tp"] + c["fn"]))
 
 
 # Pages
@@ -247,7 +248,7 @@ def help_texts() -> str:
 
 def openapi() -> Json:
     """As a running service hands it out."""
-    command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--feedback", "none"]
+    command = [str(BINARY), "serve", "--listen", "127.0.0.1:0", "--feedback", "none"]
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert service.stderr
@@ -402,10 +403,11 @@ def filled(page: str, text: str) -> str:
     for name, make in BLOCKS[page].items():
         # A block within a line stays within it.
         pattern = rf"(<!-- {name} -->)(\n?).*?(\n?<!-- /{name} -->)"
-        made = make()
-        text, count = re.subn(
-            pattern, lambda m, made=made: m[1] + m[2] + made + (m[2] and "\n") + m[3].strip(), text, flags=re.S
-        )  # type: ignore[misc]
+        parts = re.split(pattern, text, flags=re.S)
+        count = len(parts) // 4
+        if count == 1:
+            before, opens, newline, closes, after = parts
+            text = before + opens + newline + make() + (newline and "\n") + closes.strip() + after
         if count != 1:
             sys.exit(f"{page}: {count} blocks '{name}', 1 is needed")
     return text

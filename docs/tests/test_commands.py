@@ -119,11 +119,16 @@ def commands(block):
 
 
 def same(said, wanted):
-    pattern = "\n".join(re.escape(line.rstrip()).replace("…", ".*") for line in wanted)
-    # A line of nothing but `…` is any number of lines.
-    pattern = re.sub(r"(^|\n)\.\*(?=\n|$)", r"(?:\1.*)*", pattern)
-    said = "\n".join(line.rstrip() for line in said.rstrip("\n").splitlines())
-    return re.fullmatch(pattern, said) is not None
+    """Whether the lines are those; a line of nothing but `…` is any number of lines."""
+    said = [line.rstrip() for line in said.rstrip("\n").split("\n") if said]
+    fits = {0}  # how many lines of what was said may be used up
+    for line in wanted:
+        if line.strip() == "…":
+            fits = set(range(min(fits), len(said) + 1)) if fits else set()
+        else:
+            pattern = re.escape(line.rstrip()).replace("…", ".*")
+            fits = {n + 1 for n in fits if n < len(said) and re.fullmatch(pattern, said[n])}
+    return len(said) in fits
 
 
 @pytest.fixture(scope="session")
