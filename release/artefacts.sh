@@ -55,11 +55,3 @@ python release/sbom.py >"$out/phishcnn-$version.cdx.json"
 if [ -x infra/debian/build.sh ]; then
   infra/debian/build.sh "$out"
 fi
-
-# What a registry would be given: the files are complete, and they build.
-echo "crates" >&2
-cargo package --quiet --locked --no-verify -p phishcnn-core -p phishcnn-weights -p phishcnn-cli -p phishcnn-server
-for crate in core weights cli server; do
-  cargo package --quiet --locked --list -p "phishcnn-$crate" >"target/package/$crate.files"
-  grep -qx Cargo.toml "target/package/$crate.files"
-done
