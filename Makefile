@@ -1,6 +1,6 @@
 # `make test` installs what it needs and runs everything; `make quick` is the everyday set.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service bench-service link wheel binary python spark dist ffi weights figures fuzz deny engine infra chart
+.PHONY: test quick setup lint rust service soak bench-service link wheel binary python spark dist ffi weights figures fuzz deny engine infra chart
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -31,8 +31,14 @@ service: setup binary
 	$(PYTHON) server/tests/contract/contract.py target/release/phishcnn
 	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
 
+# The soak of `service`, for three minutes instead of forty seconds.
+soak: binary
+	SOAK_SECONDS=180 SERVICE_BINARY=$(CURDIR)/target/release/phishcnn \
+	  cargo test -p phishcnn-server --test attacks -- --nocapture memory_stays_flat
+
 # Not a test: the service against FastAPI and Flask with ONNX Runtime; writes benches/service/RESULTS.md.
 bench-service: binary wheel
+	$(MAKE) -C benches models
 	command -v wrk >/dev/null || apt-get install -y -qq wrk
 	python3 -m venv benches/service/.venv
 	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
