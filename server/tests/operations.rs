@@ -634,6 +634,7 @@ fn metrics_tell_what_happened() {
         ("phishcnn_feedback_queue_depth", 0.0),
         // The request for the metrics themselves.
         ("phishcnn_requests_in_flight", 1.0),
+        (concat!("phishcnn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         let got = metric(&metrics, name).unwrap_or_else(|| panic!("no {name} in {metrics}"));
         assert!((got - value).abs() < 1e-9, "{name} is {got}, not {value}");
