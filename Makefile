@@ -1,7 +1,7 @@
 # `make help` tells the verbs. `make test` installs what it needs and runs everything.
 .DEFAULT_GOAL := test
-.PHONY: help run test quick setup lint lint-text rust service bench bench-service link wheel binary python spark dist ffi \
-  weights train figures docs docs-test release fuzz deny engine infra chart
+.PHONY: help run test quick setup lint lint-text rust service soak bench bench-service link wheel binary python spark dist \
+  ffi weights train figures docs docs-test release fuzz deny engine infra chart
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -41,8 +41,14 @@ service: setup binary
 	$(PYTHON) server/tests/contract/contract.py target/release/phishcnn
 	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
 
+# The soak of `service`, for three minutes instead of forty seconds.
+soak: binary
+	SOAK_SECONDS=180 SERVICE_BINARY=$(CURDIR)/target/release/phishcnn \
+	  cargo test -p phishcnn-server --test attacks -- --nocapture memory_stays_flat
+
 # Not a test: the service against FastAPI and Flask with ONNX Runtime; writes benches/service/RESULTS.md.
 bench-service: binary wheel
+	$(MAKE) -C benches models
 	command -v wrk >/dev/null || apt-get install -y -qq wrk
 	python3 -m venv benches/service/.venv
 	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
