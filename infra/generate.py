@@ -20,12 +20,12 @@ ROLE = ROOT / "infra/ansible/roles/phishcnn"
 SHARED = ("version", "model", "settings", "feedback", "security", "resources", "health")
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict"}
 OWN = {
-    "phishcnn_binary": {
+    "phishcnn_artefact": {
         "type": "str",
         "required": True,
-        "description": "Path of the binary on the control node, or an https:// address.",
+        "description": "Binary or Debian package (.deb): a path on the control node, or an https:// address.",
     },
-    "phishcnn_binary_sha256": {
+    "phishcnn_artefact_sha256": {
         "type": "str",
         "required": True,
         "description": "Its SHA-256; another one stops the play.",
