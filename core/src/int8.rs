@@ -27,7 +27,7 @@ impl Numbers for Int8 {
     type Value = u8;
     type Sum = u32;
     type Wide = i16;
-    const TILE: usize = 16;
+    const TILE: usize = 64;
     const LOWEST: u8 = 0;
 
     fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [u8]) -> Option<()> {

@@ -7,7 +7,7 @@
 include!(concat!(env!("OUT_DIR"), "/constants.rs"));
 
 /// Flash sections are read fastest at an aligned address; `include_bytes!` alone promises none.
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 struct Aligned([u8; COMPACT_LEN]);
 
 static FILE: Aligned = Aligned(*include_bytes!("../models/phishcnn-compact.safetensors"));
