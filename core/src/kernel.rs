@@ -110,12 +110,22 @@ impl Kernels {
         }
     }
 
-    /// Σ x · w of 16-bit activations and a row of int8 weights, wrapping.
-    pub(crate) fn dot(self, x: &[i16], w: &[u8]) -> i32 {
+    /// Σ x · w of 16-bit activations and up to four rows of int8 weights, wrapping. (There is
+    /// no fifth; what is missing is 0.)
+    pub(crate) fn dots(self, x: &[i16], w: &[u8]) -> [i32; 4] {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-            Backend::Avx2 | Backend::Avx512Vnni => x86_64::dot(self, x, w),
-            _ => int8::dot(x, w),
+            Backend::Avx2 | Backend::Avx512Vnni => x86_64::dots(self, x, w),
+            _ => int8::dots(x, w),
+        }
+    }
+
+    /// Takes rows into the maxima and the sums of their columns.
+    pub(crate) fn pool(self, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            Backend::Avx2 | Backend::Avx512Vnni => x86_64::pool(self, rows, maxima, sums),
+            _ => int8::pool(rows, maxima, sums),
         }
     }
 }

@@ -70,11 +70,31 @@ pub(crate) fn requantise(sum: i32, multiplier: i32) -> i32 {
     ((i64::from(sum) * i64::from(multiplier) + (1 << 31)) >> 32) as i32
 }
 
-/// Σ x · w, wrapping.
+/// `Kernels::dots`, in a shape that compilers vectorise.
 #[inline(always)]
-pub(crate) fn dot(x: &[i16], w: &[u8]) -> i32 {
-    let products = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w as i8));
-    products.fold(0, i32::wrapping_add)
+pub(crate) fn dots(x: &[i16], w: &[u8]) -> [i32; 4] {
+    let mut sums = [0; 4];
+    if x.is_empty() {
+        return sums;
+    }
+    for (sum, w) in sums.iter_mut().zip(w.chunks_exact(x.len())) {
+        let products = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w as i8));
+        *sum = products.fold(0, i32::wrapping_add);
+    }
+    sums
+}
+
+/// `Kernels::pool`.
+#[inline(always)]
+pub(crate) fn pool(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    for row in rows.chunks_exact(sums.len().max(1)) {
+        for (maximum, value) in maxima.iter_mut().zip(row) {
+            *maximum = (*maximum).max(*value);
+        }
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum = sum.wrapping_add(u32::from(*value));
+        }
+    }
 }
 
 /// What an instruction set brings. All is done for one row and the columns of one block.

@@ -94,14 +94,24 @@ fn convolve_sse41(job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
     int8::convolve(Sse41, job, y)
 }
 
-pub(super) fn dot(_: Kernels, x: &[i16], w: &[u8]) -> i32 {
-    // SAFETY: `Kernels::dot` calls this for AVX2 and above only.
-    unsafe { dot_avx2(x, w) }
+pub(super) fn dots(_: Kernels, x: &[i16], w: &[u8]) -> [i32; 4] {
+    // SAFETY: `Kernels::dots` calls this for AVX2 and above only.
+    unsafe { dots_avx2(x, w) }
 }
 
 #[target_feature(enable = "avx2")]
-fn dot_avx2(x: &[i16], w: &[u8]) -> i32 {
-    int8::dot(x, w)
+fn dots_avx2(x: &[i16], w: &[u8]) -> [i32; 4] {
+    int8::dots(x, w)
+}
+
+pub(super) fn pool(_: Kernels, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    // SAFETY: `Kernels::pool` calls this for AVX2 and above only.
+    unsafe { pool_avx2(rows, maxima, sums) }
+}
+
+#[target_feature(enable = "avx2")]
+fn pool_avx2(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    int8::pool(rows, maxima, sums);
 }
 
 /// What the tiles below share of [`Tile::multiply_add_listed`]: nothing is checked in the loop.
