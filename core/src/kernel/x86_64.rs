@@ -2,6 +2,7 @@
 
 use super::float::{self, Product};
 use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
+use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
@@ -38,6 +39,7 @@ pub(super) fn has(backend: Backend) -> bool {
                 && seven.ebx & AVX512 == AVX512
                 && seven.ecx & VNNI != 0
         }
+        _ => false,
     }
 }
 
@@ -112,36 +114,6 @@ pub(super) fn pool(_: Kernels, rows: &[u8], maxima: &mut [u8], sums: &mut [u32])
 #[target_feature(enable = "avx2")]
 fn pool_avx2(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
     int8::pool(rows, maxima, sums);
-}
-
-/// What the tiles below share of [`Tile::multiply_add_listed`]: nothing is checked in the loop.
-#[inline(always)]
-fn multiply_add_listed<T: Tile, const B: usize>(
-    tile: T,
-    list: &[u16],
-    first: usize,
-    x: &[[u8; 4]],
-    w: [&[Group]; B],
-    sums: &mut [T::Sums; B],
-) {
-    let (Some(start), Some(end)) = (list.first(), list.last()) else { return };
-    let (start, end) = (usize::from(*start), usize::from(*end));
-    if start < first || end >= x.len() || w.iter().any(|w| end - first >= w.len()) {
-        return;
-    }
-    let mut registers = *sums;
-    for &group in list {
-        let group = usize::from(group);
-        // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and the
-        // last's, which are checked above.
-        unsafe {
-            let x = tile.activations(x.get_unchecked(group));
-            for (w, sums) in w.iter().zip(&mut registers) {
-                *sums = tile.dot(*sums, x, w.get_unchecked(group - first));
-            }
-        }
-    }
-    *sums = registers;
 }
 
 /// Only used inside functions that enable its instructions.
