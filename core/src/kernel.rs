@@ -6,41 +6,18 @@
 
 mod float;
 mod int8;
-#[cfg(any(target_arch = "aarch64", target_arch = "wasm32", target_arch = "x86_64"))]
-#[cfg_attr(target_os = "none", allow(dead_code))]
-#[allow(unsafe_code)]
+// (Not used where there is no SIMD.)
+#[allow(dead_code, unsafe_code)]
 mod listed;
-
-// What the target's processor brings beyond plain Rust.
-#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
-#[path = "kernel/aarch64.rs"]
-#[allow(unsafe_code)]
-mod native;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-#[path = "kernel/wasm32.rs"]
-#[allow(unsafe_code)]
-mod native;
-#[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-#[path = "kernel/x86_64.rs"]
-#[allow(unsafe_code)]
-mod native;
-#[cfg(not(any(
+// What the processor brings beyond plain Rust; `native.rs` where that is nothing.
+#[cfg_attr(
     all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
-    all(target_arch = "wasm32", target_feature = "simd128"),
-    all(target_arch = "x86_64", not(target_os = "none")),
-)))]
-mod native {
-    //! Nothing.
-    pub(super) fn has(_: super::Backend) -> bool {
-        false
-    }
-    pub(super) fn multiply_add(_: super::Kernels, _: super::Product<'_>, _: &mut [f32]) -> Option<()> {
-        None
-    }
-    pub(super) fn convolve(_: super::Kernels, _: &super::Convolve<'_>, _: &mut [u8]) -> Option<()> {
-        None
-    }
-}
+    path = "kernel/aarch64.rs"
+)]
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "kernel/wasm32.rs")]
+#[cfg_attr(all(target_arch = "x86_64", not(target_os = "none")), path = "kernel/x86_64.rs")]
+#[allow(unsafe_code)]
+mod native;
 
 pub(crate) use float::{Product, weight, weights};
 pub(crate) use int8::{Convolve, Residual, integer, requantise};
