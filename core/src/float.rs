@@ -70,16 +70,19 @@ impl Numbers for Float {
         a.max(b)
     }
 
-    fn add(sum: &mut f32, value: f32) {
-        *sum += value;
+    fn pool(self, rows: &[f32], maxima: &mut [f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len().max(1)) {
+            maxima.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(*v));
+            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
     }
 
     fn widen(value: f32, _: bool) -> f32 {
         value
     }
 
-    fn mean(sum: f32, positions: NonZeroUsize) -> f32 {
-        sum / positions.get() as f32
+    fn means(sums: &[f32], positions: NonZeroUsize, means: &mut [f32]) {
+        means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum / positions.get() as f32);
     }
 
     fn dense(self, layer: &Dense<'_>, x: &[f32], y: &mut [f32]) -> Option<()> {
