@@ -155,6 +155,11 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
         tile_rows::<T, 1>(product, product.x.get(row * product.stride..)?, depth, y)?;
         row += 1;
     }
+    if product.relu {
+        for y in y {
+            *y = y.max(0.0);
+        }
+    }
     Some(())
 }
 
@@ -212,7 +217,8 @@ fn listed<const C: usize>(
             *s += x * weight(w);
         }
     }
-    store(product, &sums, y.get_mut(column..)?)
+    *y.get_mut(column..)?.first_chunk_mut()? = sums;
+    Some(())
 }
 
 /// R rows, all columns.
@@ -257,15 +263,21 @@ fn tile<const R: usize, const C: usize>(
     column: usize,
     y: &mut [f32],
 ) -> Option<()> {
-    let columns = product.columns;
-    let mut sums = [bias::<C>(product, column)?; R];
-    for (tap, w) in product.w.chunks_exact((depth * columns.get()).max(1)).enumerate() {
+    let columns = product.columns.get();
+    let taps = product.w.chunks_exact((depth * columns).max(1));
+    for (tap, w) in taps.enumerate() {
+        let mut sums = [[0.0; C]; R];
         let mut rows = [const { [].as_slice() }; R].map(<[f32]>::iter);
-        for (r, row) in rows.iter_mut().enumerate() {
-            let from = r * product.stride + tap * product.tap_stride;
-            *row = x.get(from..)?.get(..depth)?.iter();
+        for (r, (sum, row)) in sums.iter_mut().zip(&mut rows).enumerate() {
+            let y = y.get_mut(r * columns + column..)?.first_chunk_mut()?;
+            if tap == 0 {
+                *y = bias::<C>(product, column)?;
+            }
+            // (Compilers keep in vectors what they have read as one.)
+            *sum = *y;
+            *row = x.get(r * product.stride + tap * product.tap_stride..)?.get(..depth)?.iter();
         }
-        for w in w.chunks_exact(columns.get()) {
+        for w in w.chunks_exact(columns) {
             let w = w.get(column..)?.first_chunk::<C>()?;
             for (sum, row) in sums.iter_mut().zip(&mut rows) {
                 let x = *row.next()?;
@@ -274,9 +286,9 @@ fn tile<const R: usize, const C: usize>(
                 }
             }
         }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        store(product, sums, y.get_mut(r * columns.get() + column..)?)?;
+        for (r, sums) in sums.iter().enumerate() {
+            *y.get_mut(r * columns + column..)?.first_chunk_mut()? = *sums;
+        }
     }
     Some(())
 }
@@ -289,16 +301,4 @@ fn bias<const C: usize>(product: &Product<'_>, column: usize) -> Option<[f32; C]
         *sum = weight(bias);
     }
     Some(sums)
-}
-
-#[inline(always)]
-fn store<const C: usize>(product: &Product<'_>, sums: &[f32; C], y: &mut [f32]) -> Option<()> {
-    let y = y.first_chunk_mut::<C>()?;
-    *y = *sums;
-    if product.relu {
-        for y in y {
-            *y = y.max(0.0);
-        }
-    }
-    Some(())
 }
