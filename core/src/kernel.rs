@@ -110,11 +110,12 @@ impl Kernels {
         self.0
     }
 
-    /// `y[r, c] += Σ_i x[r, i] · w[i, c]` for all rows, added in the order of i; `y` is
-    /// `[rows, columns]` row-major. `None` when a slice is too short, a defect of the caller.
-    pub(crate) fn multiply_add(self, product: Product<'_>, y: &mut [f32]) -> Option<()> {
+    /// `y[r, c] = bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c]` for all rows, added in the order of
+    /// t and i; `y` is `[rows, columns]` row-major. `None` when a slice is too short, a defect
+    /// of the caller.
+    pub(crate) fn multiply_add(self, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
         match self.0 {
-            Backend::Portable => float::multiply_add::<8>(product, y),
+            Backend::Portable => float::multiply_add(float::Narrow, product, y),
             _ => native::multiply_add(self, product, y),
         }
     }

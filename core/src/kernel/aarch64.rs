@@ -33,8 +33,8 @@ fn has_dotprod() -> bool {
     cfg!(target_feature = "dotprod")
 }
 
-pub(super) fn multiply_add(_: Kernels, product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<16>(product, y)
+pub(super) fn multiply_add(_: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(float::Narrow, product, y)
 }
 
 pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {

@@ -6,7 +6,7 @@ pub(super) fn has(_: Backend) -> bool {
     false
 }
 
-pub(super) fn multiply_add(_: Kernels, _: Product<'_>, _: &mut [f32]) -> Option<()> {
+pub(super) fn multiply_add(_: Kernels, _: &Product<'_>, _: &mut [f32]) -> Option<()> {
     None
 }
 

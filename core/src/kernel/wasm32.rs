@@ -11,8 +11,8 @@ pub(super) fn has(backend: Backend) -> bool {
     matches!(backend, Backend::Portable | Backend::Simd128)
 }
 
-pub(super) fn multiply_add(_: Kernels, product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<8>(product, y)
+pub(super) fn multiply_add(_: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(float::Narrow, product, y)
 }
 
 pub(super) fn convolve(_: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {

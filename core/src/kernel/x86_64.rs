@@ -1,6 +1,6 @@
 //! Kernels for x86-64, and which of them the processor has.
 
-use super::float::{self, Product};
+use super::float::{self, Product, Width};
 use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
 use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
@@ -49,25 +49,40 @@ fn saved_registers() -> u64 {
     unsafe { _xgetbv(0) }
 }
 
-pub(super) fn multiply_add(kernels: Kernels, product: Product<'_>, y: &mut [f32]) -> Option<()> {
+pub(super) fn multiply_add(kernels: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     // SAFETY: `Kernels` exist only for what the machine has.
     unsafe {
         match kernels.backend() {
             Backend::Avx512Vnni => multiply_add_avx512(product, y),
             Backend::Avx2 => multiply_add_avx2(product, y),
-            _ => float::multiply_add::<8>(product, y),
+            _ => float::multiply_add(float::Narrow, product, y),
         }
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn multiply_add_avx2(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<16>(product, y)
+fn multiply_add_avx2(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(Avx2, product, y)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn multiply_add_avx512(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<48>(product, y)
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+fn multiply_add_avx512(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(Avx512Vnni, product, y)
+}
+
+impl Width for Avx2 {
+    const WIDE: usize = 16;
+    const WIDE_ROW: usize = 48;
+}
+
+impl Width for Avx512Vnni {
+    const WIDE: usize = 64;
+    const WIDE_ROW: usize = 112;
+
+    #[inline(always)]
+    fn list_nonzero(self, x: &[f32], first: u16, list: &mut [u16]) -> usize {
+        list_nonzero_avx512(bytemuck::must_cast_slice(x), 0x7fff_ffff, first, list)
+    }
 }
 
 pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
@@ -101,9 +116,32 @@ pub(super) fn dots(_: Kernels, x: &[i16], w: &[u8]) -> [i32; 4] {
     unsafe { dots_avx2(x, w) }
 }
 
+/// All four rows at once, so that the inputs are read once.
 #[target_feature(enable = "avx2")]
 fn dots_avx2(x: &[i16], w: &[u8]) -> [i32; 4] {
-    int8::dots(x, w)
+    let (chunks, rest) = x.as_chunks::<16>();
+    if w.len() != 4 * x.len() || !rest.is_empty() {
+        return int8::dots(x, w);
+    }
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (i, x) in chunks.iter().enumerate() {
+        // SAFETY: the last chunk of the last row ends where `w` does.
+        unsafe {
+            let x16 = _mm256_loadu_si256(x.as_ptr().cast());
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let w = w.as_ptr().add(row * chunks.len() * 16 + i * 16);
+                let w = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.cast()));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x16, w));
+            }
+        }
+    }
+    let [a, b, c, d] = sums;
+    let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    let mut out = [0; 4];
+    // SAFETY: four of 32 bits.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
 pub(super) fn pool(_: Kernels, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
@@ -217,34 +255,42 @@ impl Tile for Avx512Vnni {
 
     #[inline(always)]
     fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
-        let mut count = 0;
-        let mut first = i32::from(first);
-        for x in x.chunks(16) {
-            let there = (1_u32 << x.len()).wrapping_sub(1) as u16;
-            // A vector's 16 are written, of which later ones overwrite what is too many.
-            let Some(place) = list.get_mut(count..) else { return count };
-            // SAFETY: above; masked lanes are neither read nor written.
-            unsafe {
-                let x = _mm512_maskz_loadu_epi32(there, x.as_ptr().cast());
-                let found = _mm512_test_epi32_mask(x, x);
-                let indices =
-                    _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-                let indices = _mm512_add_epi32(indices, _mm512_set1_epi32(first));
-                let indices = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(found, indices));
-                let number = found.count_ones() as usize;
-                if let Some(place) = place.first_chunk_mut::<16>() {
-                    _mm256_storeu_si256(place.as_mut_ptr().cast(), indices);
-                } else {
-                    let mut all = [0; 16];
-                    _mm256_storeu_si256(all.as_mut_ptr().cast(), indices);
-                    place.iter_mut().zip(all).for_each(|(place, index)| *place = index);
-                }
-                count += number;
-            }
-            first += 16;
-        }
-        count
+        list_nonzero_avx512(x, -1, first, list)
     }
+}
+
+/// The indices, counted from `first`, of what is not zero in the bits of `mask`; how many.
+/// Only used inside functions that enable AVX-512 F and VL.
+#[inline(always)]
+fn list_nonzero_avx512(x: &[[u8; 4]], mask: i32, first: u16, list: &mut [u16]) -> usize {
+    let mut count = 0;
+    let mut first = i32::from(first);
+    for x in x.chunks(16) {
+        let there = (1_u32 << x.len()).wrapping_sub(1) as u16;
+        // A vector's 16 are written, of which later ones overwrite what is too many.
+        let Some(place) = list.get_mut(count..) else { return count };
+        // SAFETY: the caller enables the instructions; masked lanes are not read, and 16 are
+        // written.
+        unsafe {
+            let x = _mm512_maskz_loadu_epi32(there, x.as_ptr().cast());
+            let found = _mm512_test_epi32_mask(x, _mm512_set1_epi32(mask));
+            let indices = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let indices = _mm512_add_epi32(indices, _mm512_set1_epi32(first));
+            let indices = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(found, indices));
+            if let Some(place) = place.first_chunk_mut::<16>() {
+                _mm256_storeu_si256(place.as_mut_ptr().cast(), indices);
+            } else {
+                let mut all = [0; 16];
+                _mm256_storeu_si256(all.as_mut_ptr().cast(), indices);
+                for (place, index) in place.iter_mut().zip(all) {
+                    *place = index;
+                }
+            }
+            count += found.count_ones() as usize;
+        }
+        first += 16;
+    }
+    count
 }
 
 /// Only used inside functions that enable its instructions.
