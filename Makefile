@@ -1,22 +1,32 @@
-# `make test` installs what it needs and runs everything; `make quick` is the everyday set.
+# `make help` tells the verbs. `make test` installs what it needs and runs everything.
 .DEFAULT_GOAL := test
-.PHONY: test quick setup lint rust service bench-service link wheel binary python spark dist ffi weights figures fuzz deny engine infra chart
+.PHONY: help run test quick setup lint lint-text rust service soak bench bench-service link wheel binary python spark dist \
+  ffi weights train figures docs docs-test release fuzz deny engine infra chart
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
 
-test: quick service link engine ffi weights infra fuzz deny
+# What stands behind `##` is the text of `make help`.
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-quick: setup lint rust wheel python
+run: ## the service on http://127.0.0.1:8000/
+	cargo run --release -- serve
+
+test: quick docs-test service link engine ffi weights infra fuzz deny ## everything; decides
+
+quick: setup lint rust wheel python ## the everyday tests
 
 setup:
 	./tools/setup.sh
 
-lint:
+lint: setup lint-text ## formatters and linters
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	$(PYTHON) -m ruff check benches ffi infra python server weights tools
-	$(PYTHON) -m ruff format --check benches ffi infra python server weights tools
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# All but Rust; seconds.
+lint-text:
+	tools/lint/text.sh
 
 # The wheel's extension module cannot link into a test binary; `python` tests it.
 rust:
@@ -31,8 +41,14 @@ service: setup binary
 	$(PYTHON) server/tests/contract/contract.py target/release/phishcnn
 	cd server/tests/browser && node page.mjs ../../../target/debug/phishcnn
 
+# The soak of `service`, for three minutes instead of forty seconds.
+soak: binary
+	SOAK_SECONDS=180 SERVICE_BINARY=$(CURDIR)/target/release/phishcnn \
+	  cargo test -p phishcnn-server --test attacks -- --nocapture memory_stays_flat
+
 # Not a test: the service against FastAPI and Flask with ONNX Runtime; writes benches/service/RESULTS.md.
 bench-service: binary wheel
+	$(MAKE) -C benches models
 	command -v wrk >/dev/null || apt-get install -y -qq wrk
 	python3 -m venv benches/service/.venv
 	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -75,7 +91,6 @@ binary:
 
 # Metrics, export, import, a one-minute training, and the agreement of binary, wheel and JAX.
 weights: wheel binary
-	$(PYTHON) tools/readme.py --check
 	cd weights && ../$(PYTHON) -m pytest -q tests
 
 # Chart, Ansible roles, gateway and monitoring, on a real proxy, a real Prometheus and booted hosts.
@@ -86,10 +101,30 @@ infra: binary
 chart: binary
 	$(MAKE) -C infra chart
 
-# The report and README's figures, from the metrics JSONs; after a new evaluation.
+train: setup wheel ## a model from weights/data (weights/README.md), by DVC
+	cd weights && PATH="$(CURDIR)/.venv/bin:$$PATH" dvc repro
+
+# The report, README's and the docs' figures, references and help; after a new model or another interface.
 figures: binary
 	cd weights && ../$(PYTHON) -m phishcnn_train report
-	$(PYTHON) tools/readme.py
+	$(PYTHON) docs/generate.py
+
+docs: setup ## the site, into target/docs (installs mdBook when it is missing: some minutes)
+	command -v mdbook >/dev/null || cargo install --quiet --locked --no-default-features --version "$$(cat docs/mdbook-version)" mdbook
+	$(PYTHON) docs/build.py
+
+# Links, generated pages, every command block, the version, the specification by a second implementation.
+docs-test: setup binary wheel
+	$(PYTHON) docs/generate.py --check
+	tools/api.py --check
+	$(PYTHON) -m pytest -q docs/tests
+
+# Everything is built twice: half an hour and more.
+release: setup ## the files of a release, built twice with the same bytes
+	release/build.sh
+
+bench: ## the engine, by Criterion
+	$(MAKE) -C benches bench
 
 # What the engine promises of its backends: the same bits, proved on 100,000 URLs.
 engine:

@@ -2,6 +2,7 @@
 
 - the table of values in charts/phishcnn/README.md, from the comments of values.yaml;
 - Grafana's dashboards, from dashboards.py;
+- the gateway of infra/compose, from the template of the Ansible role `gateway`;
 - the argument_specs and defaults of the Ansible role `phishcnn`, from schema and values.
 """
 
@@ -10,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import jinja2
 import yaml
 from dashboards import DASHBOARDS, dashboard
 
@@ -20,12 +22,12 @@ ROLE = ROOT / "infra/ansible/roles/phishcnn"
 SHARED = ("version", "model", "settings", "feedback", "security", "resources", "health")
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict"}
 OWN = {
-    "phishcnn_binary": {
+    "phishcnn_artefact": {
         "type": "str",
         "required": True,
-        "description": "Path of the binary on the control node, or an https:// address.",
+        "description": "Binary or Debian package (.deb): a path on the control node, or an https:// address.",
     },
-    "phishcnn_binary_sha256": {
+    "phishcnn_artefact_sha256": {
         "type": "str",
         "required": True,
         "description": "Its SHA-256; another one stops the play.",
@@ -139,6 +141,25 @@ def role_files() -> dict[Path, str]:
     }
 
 
+def compose_gateway() -> str:
+    """The role's configuration of HAProxy, for the names and the image of infra/compose."""
+    role = ROOT / "infra/ansible/roles/gateway"
+    values = yaml.safe_load((role / "defaults/main.yml").read_text())
+    values |= {"gateway_listen": "*:8080", "gateway_stable": ["stable"], "gateway_canary": ["canary"]}
+    values |= {"gateway_canary_weight": 10, "hostvars": {"stable": {}, "canary": {}}}
+    template = jinja2.Template(
+        (role / "templates/haproxy.cfg.j2").read_text(), trim_blocks=True, keep_trailing_newline=True
+    )
+    text = template.render(values).replace("by the Ansible role `gateway`", "by infra/generate.py")
+    # The image runs HAProxy as its own user, without a socket for reloads.
+    for line in "stats socket", "chroot", "user", "group", "master-worker", "# A reload hands":
+        text, found = re.subn(rf"^    {line}.*\n", "", text, flags=re.M)
+        assert found == 1, line
+    text, found = re.subn(r"rand\(100\) lt 10 ", 'rand(100) lt "${CANARY_WEIGHT}" ', text)
+    assert found == 1
+    return text.rstrip("\n") + "\n"
+
+
 def patterns(properties: dict, definitions: dict, path: str = "phishcnn_") -> list[dict]:
     """Regular expressions and bounds of the shared values, which argument_specs cannot express."""
     out = []
@@ -170,7 +191,7 @@ def wanted() -> dict[Path, str]:
     begin, end = "<!-- values -->", "<!-- /values -->"
     text = text[: text.index(begin) + len(begin)] + "\n" + table() + "\n" + text[text.index(end) :]
     boards = {CHART / f"files/dashboards/{name}.json": dashboard(name) for name in DASHBOARDS}
-    return {readme: text, **boards, **role_files()}
+    return {readme: text, ROOT / "infra/compose/haproxy.cfg": compose_gateway(), **boards, **role_files()}
 
 
 def main() -> int:

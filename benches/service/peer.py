@@ -21,7 +21,7 @@ def logit(url):
     """The network's logit of one URL."""
     tokens = phishcnn.tokenize_batch([url])
     ids, parts = (a.astype(np.int64)[None] for a in (tokens.ids, tokens.parts))
-    return session.run(None, {"bytes": ids, "parts": parts})[0][0, 0]
+    return session.run(None, {"ids": ids, "parts": parts})[0][0, 0]
 
 
 def predict(urls):

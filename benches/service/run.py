@@ -21,24 +21,27 @@ import time
 import urllib.request
 
 import onnx
-import onnx_model
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent)]
+import networks  # noqa: E402
+
 ROOT = HERE.parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 BIN = pathlib.Path(sys.executable).parent
 URLS = [f"https://login{i}.example.com/account/{i % 7}" for i in range(1000)]
 
 
-def servers(model, onnx_file, threshold, folder):
+def servers(model, int8, onnx_file, threshold):
     """Name, command and port of each server."""
     base = os.environ | {"ONNX_MODEL": onnx_file, "PHISHING_LOGIT": threshold, "PYTHONPATH": str(HERE)}
     # As their documentation has it: a worker a core, C parser and loop, threads to keep connections.
     uvicorn = [BIN / "uvicorn", "fastapi_app:app", "--workers", "2", "--no-access-log", "--log-level", "warning"]
     gunicorn = [BIN / "gunicorn", "flask_app:app", "--workers", "2", "--worker-class", "gthread", "--threads", "32"]
-    ours = [ROOT / "target/release/phishcnn", "serve", "--model", model, "--feedback", "none"]
+    ours = [ROOT / "target/release/phishcnn", "serve", "--feedback", "none"]
     return {
-        "phishcnn": ([*ours, "--listen", "127.0.0.1:8801"], 8801, os.environ),
+        "phishcnn": ([*ours, "--model", model, "--listen", "127.0.0.1:8801"], 8801, os.environ),
+        "phishcnn, int8": ([*ours, "--model", int8, "--listen", "127.0.0.1:8804"], 8804, os.environ),
         "FastAPI": ([*uvicorn, "--port", "8802"], 8802, base),
         "Flask": ([*gunicorn, "--bind", "127.0.0.1:8803", "--log-level", "warning"], 8803, base),
     }
@@ -96,19 +99,23 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--model", default=str(ROOT / "weights/models/phishcnn-compact.safetensors"))
+    models = ROOT / "benches/models"
+    parser.add_argument("--model", default=str(models / "f32.safetensors"), help="of float32")
+    parser.add_argument("--int8", default=str(models / "int8.safetensors"), help="its int8 form")
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp()
-    model = onnx_model.export(arguments.model)
+    weights, metadata = networks.read(pathlib.Path(arguments.model).read_bytes())
     onnx_file = f"{folder}/model.onnx"
-    onnx.save(model, onnx_file)
-    threshold = re.search("phishing=([^ ]+)", onnx_model.read(arguments.model)[1]["phishcnn.thresholds"])[1]
+    onnx.save(networks.onnx_model(weights, metadata), onnx_file)
+    threshold = re.search("phishing=([^ ]+)", metadata["phishcnn.thresholds"])[1]
 
     figures = {}
     note = figures.setdefault
     with contextlib.ExitStack() as running:
         pids, ports = {}, {}
-        for name, (command, port, environment) in servers(arguments.model, onnx_file, threshold, folder).items():
+        for name, (command, port, environment) in servers(
+            arguments.model, arguments.int8, onnx_file, threshold
+        ).items():
             pids[name], ports[name] = running.enter_context(started(command, port, environment)), port
             note((name, "rest"), []).append(resident(pids[name]))
         verify(onnx_file, threshold, ports)
@@ -119,7 +126,8 @@ def main():
                 note((name, "cpu"), []).append((cpu(pids[name]) - before) / n * 1e6)
                 for what, value in ("rate", rate), ("p50", p50), ("p99", p99), ("rss", resident(pids[name])):
                     note((name, what), []).append(value)
-            note("batch", []).append(batch(pids["phishcnn"], ports["phishcnn"], arguments.model, folder))
+            for name, model in ("phishcnn", arguments.model), ("phishcnn, int8", arguments.int8):
+                note((name, "batch"), []).append(batch(pids[name], ports[name], model, folder))
         overload = {name: wrk(port, 2000, 2 * arguments.seconds) for name, port in ports.items()}
         after = {name: wrk(port, 8, 1)[5:] for name, port in ports.items()}
     write(figures, overload, after, arguments)
@@ -139,8 +147,9 @@ def verify(onnx_file, threshold, ports):
     for url in some:
         ours = post(ports["phishcnn"], "/v1/score", {"url": url})["logit"]
         assert abs(ours - peer.logit(url)) < 1e-4 * max(1, abs(ours)), url
-    answers = [post(port, "/predict", {"data": some}) for port in ports.values()]
-    assert answers[0] == answers[1] == answers[2] and 1 in answers[0]["prediction"]
+    # int8 has thresholds of its own.
+    same = [post(port, "/predict", {"data": some}) for name, port in ports.items() if "int8" not in name]
+    assert same[0] == same[1] == same[2] and 1 in same[0]["prediction"]
 
 
 def batch(pid, port, model, folder):
@@ -170,7 +179,7 @@ def batch(pid, port, model, folder):
 
 
 def write(figures, overload, after, arguments):
-    median = {key: statistics.median(values) for key, values in figures.items() if key != "batch"}
+    median = {key: statistics.median(values) for key, values in figures.items() if key[1] != "batch"}
     cpu_name = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())[1]
     packages = ["fastapi", "uvicorn", "flask", "gunicorn", "onnxruntime", "numpy"]
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
@@ -184,7 +193,7 @@ def write(figures, overload, after, arguments):
         "times only roughly.",
         "",
         "`POST /predict` with one URL, 64 connections, the same network on all sides (ONNX in its faster "
-        "two-dimensional form, ids from our own tokenizer; logits agree to 1e-4):",
+        "two-dimensional form, ids from our own tokenizer; logits agree to 1e-4), and ours with its int8 form too:",
         "",
         "| | server CPU per request | ratio | requests/s | p50 | p99 | memory at rest | under load |",
         "|---|---|---|---|---|---|---|---|",
@@ -197,13 +206,19 @@ def write(figures, overload, after, arguments):
             f"| {name} | {m['cpu']:.0f} µs | {ratio:.1f} | {m['rate']:,.0f} | {m['p50']:.1f} ms | {m['p99']:.1f} ms | "
             f"{m['rest'] / 2**20:.0f} MiB | {m['rss'] / 2**20:.0f} MiB |"
         )
-    http, line = (statistics.median(pair[i] for pair in figures["batch"]) for i in (0, 1))
     lines += [
         "",
-        f"Lists of 1,000 URLs: {http * 1e6:.1f} µs of CPU per URL by HTTP, {line * 1e6:.1f} µs by `phishcnn score` on one "
-        f"thread: {statistics.median(b / a for a, b in figures['batch']):.0%} of the command line's throughput per CPU second. So scoring is "
-        f"{line / median['phishcnn', 'cpu'] * 1e6:.0%} of what a single request costs, and a faster kernel is what would lower it; "
-        f"HTTP itself takes about {median['phishcnn', 'cpu'] - line * 1e6:.0f} µs, most of it in the kernel's sockets.",
+        "Lists of 1,000 URLs, CPU per URL, beside `phishcnn score` on one thread:",
+        "",
+        "| | by HTTP | by the command line | throughput per CPU second | single request | of it not scoring |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("phishcnn", "phishcnn, int8"):
+        pairs, one = figures[name, "batch"], median[name, "cpu"]
+        http, line = (statistics.median(pair[i] for pair in pairs) * 1e6 for i in (0, 1))
+        share = statistics.median(b / a for a, b in pairs)
+        lines.append(f"| {name} | {http:.1f} µs | {line:.1f} µs | {share:.0%} | {one:.0f} µs | {one - line:.0f} µs |")
+    lines += [
         "",
         "Overload, 2,000 connections that never pause (the service has room for 960; more are told to come back):",
         "",

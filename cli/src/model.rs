@@ -10,19 +10,46 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
 
-/// Where the bytes of a model file are; aligned to 16, as the core borrows its numbers in place.
+/// Where the bytes of a model file are; aligned, as the core borrows its numbers in place.
 enum File {
     Embedded,
-    /// The blocks, and how many of their bytes are the file.
-    Read(Vec<Block>, usize),
+    /// The memory, and how many of its bytes are the file.
+    Read(CacheLines, usize),
 }
 
 impl File {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Embedded => phishcnn_weights::COMPACT,
-            Self::Read(blocks, len) => as_bytes(blocks).get(..*len).unwrap_or_default(),
+            Self::Read(memory, len) => as_bytes(memory.blocks()).get(..*len).unwrap_or_default(),
         }
+    }
+}
+
+/// Memory that begins with a cache line. The core asks for a [`Block`]'s alignment alone, but a
+/// vector that lies in two cache lines costs two loads: a fifth of the time of a score.
+#[derive(Default)]
+struct CacheLines(Vec<Block>);
+
+impl CacheLines {
+    const LINE: usize = 64;
+    const SPARE: usize = Self::LINE / size_of::<Block>() - 1;
+
+    fn new(bytes: usize) -> Self {
+        Self(vec![Block::ZERO; bytes.div_ceil(size_of::<Block>()) + Self::SPARE])
+    }
+
+    fn start(&self) -> usize {
+        self.0.as_ptr().align_offset(Self::LINE).min(self.0.len())
+    }
+
+    fn blocks(&self) -> &[Block] {
+        self.0.get(self.start()..).unwrap_or_default()
+    }
+
+    fn blocks_mut(&mut self) -> &mut [Block] {
+        let start = self.start();
+        self.0.get_mut(start..).unwrap_or_default()
     }
 }
 
@@ -58,11 +85,11 @@ impl Loaded {
 
     /// Loads a model file from memory; `source` says where it came from.
     pub fn from_bytes(bytes: &[u8], source: String) -> Result<Self, Failure> {
-        let mut blocks = vec![Block::ZERO; bytes.len().div_ceil(size_of::<Block>())];
-        for (to, from) in as_bytes_mut(&mut blocks).iter_mut().zip(bytes) {
+        let mut memory = CacheLines::new(bytes.len());
+        for (to, from) in as_bytes_mut(memory.blocks_mut()).iter_mut().zip(bytes) {
             *to = *from;
         }
-        Self::in_place(File::Read(blocks, bytes.len()), source)
+        Self::in_place(File::Read(memory, bytes.len()), source)
     }
 
     fn in_place(file: File, source: String) -> Result<Self, Failure> {
@@ -160,15 +187,14 @@ pub fn load(path: Option<&Path>) -> Result<&'static Loaded, Failure> {
 
 /// Scratch memory that grows to what a model needs and is used for every URL.
 #[derive(Default)]
-pub struct Scratch(Vec<Block>);
+pub struct Scratch(CacheLines);
 
 impl Scratch {
     fn bytes(&mut self, len: usize) -> &mut [u8] {
-        let blocks = len.div_ceil(size_of::<Block>());
-        if self.0.len() < blocks {
-            self.0.resize(blocks, Block::ZERO);
+        if size_of_val(self.0.blocks()) < len {
+            self.0 = CacheLines::new(len);
         }
-        as_bytes_mut(&mut self.0)
+        as_bytes_mut(self.0.blocks_mut())
     }
 
     /// As [`Model::score`].
@@ -228,7 +254,18 @@ impl<'a> Scorer<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::golden;
+    use super::{CacheLines, Loaded, golden};
+
+    #[test]
+    fn memory_begins_with_a_cache_line() {
+        for bytes in [0, 1, 1000, 1 << 20] {
+            let memory = CacheLines::new(bytes);
+            assert!(memory.blocks().as_ptr().cast::<u8>().addr().is_multiple_of(64));
+            assert!(size_of_val(memory.blocks()) >= bytes);
+        }
+        let embedded = Loaded::load(None).unwrap();
+        assert!(embedded.file().as_ptr().addr().is_multiple_of(64));
+    }
 
     #[test]
     fn golden_vectors() {

@@ -20,7 +20,7 @@ flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
   -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
   # The linker must keep the counters' sections, which only their start and stop symbols name.
-  -Clink-arg=-Wl,-z,nostart-stop-gc)
+  '-Clink-arg=-Wl,-z,nostart-stop-gc')
 for target in "${targets[@]}"; do
   RUSTFLAGS="${flags[*]}" cargo build --quiet --release --target "$host" --bin "$target"
 done

@@ -1,7 +1,7 @@
 //! f32 models: `kernel/float.rs` does the products, this file the rest.
 
 use crate::kernel::{Kernels, Product, weight, weights};
-use crate::layers::{Convolution, Dense, Embedding, Padding};
+use crate::layers::{Activation, Convolution, Dense, Embedding, Padding};
 use crate::network::Numbers;
 use crate::tokens::Token;
 use core::num::NonZeroUsize;
@@ -14,7 +14,7 @@ impl Numbers for Float {
     type Value = f32;
     type Sum = f32;
     type Wide = f32;
-    const TILE: usize = 16;
+    const TILE: usize = 64;
     const LOWEST: f32 = f32::NEG_INFINITY;
 
     fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [f32]) -> Option<()> {
@@ -45,20 +45,24 @@ impl Numbers for Float {
         _: usize,
         y: &mut [f32],
     ) -> Option<()> {
-        let (stride, columns, w) = (layer.inputs, layer.outputs, weights(layer.weight));
-        for out in y.chunks_exact_mut(columns.get()) {
-            out.iter_mut().zip(layer.bias).for_each(|(o, b)| *o = weight(b));
+        let (stride, relu) = (layer.inputs, layer.activation == Activation::Relu);
+        // A window of neighbouring rows is one stretch of memory, as one long tap.
+        let taps = if layer.dilation == 1 { 1 } else { layer.kernel };
+        let product = Product {
+            x,
+            stride,
+            rows,
+            taps: NonZeroUsize::new(taps)?,
+            tap_stride: layer.dilation * stride,
+            w: weights(layer.weight),
+            bias: layer.bias,
+            columns: layer.outputs,
+            relu,
+        };
+        self.0.multiply_add(&product, y)?;
+        if !relu {
+            layer.activation.apply(y);
         }
-        if layer.dilation == 1 {
-            self.0.multiply_add(Product { x, stride, rows, w, columns }, y)?;
-        } else {
-            let taps = NonZeroUsize::new(layer.inputs.checked_mul(columns.get())?)?;
-            for (tap, w) in w.chunks_exact(taps.get()).enumerate() {
-                let x = x.get((tap * layer.dilation * stride).min(x.len())..)?;
-                self.0.multiply_add(Product { x, stride, rows, w, columns }, y)?;
-            }
-        }
-        layer.activation.apply(y);
         if layer.add {
             let centre = x.get((layer.padding_front() * stride).min(x.len())..)?;
             y.iter_mut().zip(centre).for_each(|(y, x)| *y += x);
@@ -70,23 +74,35 @@ impl Numbers for Float {
         a.max(b)
     }
 
-    fn add(sum: &mut f32, value: f32) {
-        *sum += value;
+    fn pool(self, rows: &[f32], maxima: &mut [f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len().max(1)) {
+            maxima.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(*v));
+            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
     }
 
     fn widen(value: f32, _: bool) -> f32 {
         value
     }
 
-    fn mean(sum: f32, positions: NonZeroUsize) -> f32 {
-        sum / positions.get() as f32
+    fn means(sums: &[f32], positions: NonZeroUsize, means: &mut [f32]) {
+        means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum / positions.get() as f32);
     }
 
     fn dense(self, layer: &Dense<'_>, x: &[f32], y: &mut [f32]) -> Option<()> {
         let y = y.get_mut(..layer.outputs.get())?;
-        y.iter_mut().zip(layer.bias).for_each(|(y, b)| *y = weight(b));
-        let (stride, columns, w) = (layer.inputs, layer.outputs, weights(layer.weight));
-        self.0.multiply_add(Product { x, stride, rows: 1, w, columns }, y)?;
+        let product = Product {
+            x,
+            stride: layer.inputs,
+            rows: 1,
+            taps: NonZeroUsize::MIN,
+            tap_stride: 0,
+            w: weights(layer.weight),
+            bias: layer.bias,
+            columns: layer.outputs,
+            relu: false,
+        };
+        self.0.multiply_add(&product, y)?;
         layer.activation.apply(y);
         Some(())
     }

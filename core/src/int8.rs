@@ -27,7 +27,7 @@ impl Numbers for Int8 {
     type Value = u8;
     type Sum = u32;
     type Wide = i16;
-    const TILE: usize = 16;
+    const TILE: usize = 64;
     const LOWEST: u8 = 0;
 
     fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [u8]) -> Option<()> {
@@ -104,46 +104,54 @@ impl Numbers for Int8 {
         a.max(b)
     }
 
-    fn add(sum: &mut u32, value: u8) {
-        *sum += u32::from(value);
+    fn pool(self, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+        self.0.pool(rows, maxima, sums);
     }
 
     fn widen(value: u8, pooled: bool) -> i16 {
         i16::from(value) << if pooled { POOLED.trailing_zeros() } else { 0 }
     }
 
-    /// Rounded. (At most 65,536 positions: no overflow.)
-    fn mean(sum: u32, positions: NonZeroUsize) -> i16 {
+    /// Rounded: ⌊(256 · sum + n / 2) / n⌋ for n positions.
+    ///
+    /// Divided by a multiplication with ⌈2⁴⁸ / n⌉, which is less than n / 2⁴⁸ too large in its
+    /// unit: times 256 · sum + n / 2, below 2³², and with n at most 2¹⁶, it never reaches the
+    /// next whole number, of which n-ths fall short by 1 / n at least.
+    fn means(sums: &[u32], positions: NonZeroUsize, means: &mut [i16]) {
         let positions = positions.get() as u32;
-        let scaled = sum.wrapping_mul(POOLED).wrapping_add(positions / 2);
-        scaled.checked_div(positions).unwrap_or_default().min(i16::MAX as u32) as i16
+        let inverse = (1_u64 << 48).div_ceil(u64::from(positions.max(1)));
+        for (mean, sum) in means.iter_mut().zip(sums) {
+            let scaled = sum.wrapping_mul(POOLED).wrapping_add(positions / 2);
+            *mean = (u64::from(scaled).wrapping_mul(inverse) >> 48).min(i16::MAX as u64) as i16;
+        }
     }
 
     fn dense(self, layer: &Dense<'_>, x: &[i16], y: &mut [i16]) -> Option<()> {
-        let rows = layer.weight.chunks_exact(layer.inputs.max(1));
-        let biases = layer.bias.iter().zip(layer.multiplier);
-        for ((row, (bias, multiplier)), y) in rows.zip(biases).zip(y) {
-            let sum = self.0.dot(x, row).wrapping_add(integer(bias));
-            let value = requantise(sum, integer(multiplier));
-            *y = match (layer.activation, layer.table.as_chunks::<4>().0) {
-                (Activation::Relu, _) => value.clamp(0, i16::MAX.into()) as i16,
-                (_, []) => value.clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16,
-                (_, table) => {
-                    let entry = table.get((value.clamp(-128, 127) + 128) as usize)?;
-                    integer(entry).clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16
-                }
-            };
+        let mut outputs = layer.bias.iter().zip(layer.multiplier).zip(y);
+        for rows in layer.weight.chunks(4 * layer.inputs.max(1)) {
+            for (sum, ((bias, multiplier), y)) in self.0.dots(x, rows).into_iter().zip(&mut outputs)
+            {
+                let value = requantise(sum.wrapping_add(integer(bias)), integer(multiplier));
+                *y = match (layer.activation, layer.table.as_chunks::<4>().0) {
+                    (Activation::Relu, _) => value.clamp(0, i16::MAX.into()) as i16,
+                    (_, []) => value.clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16,
+                    (_, table) => {
+                        let entry = table.get((value.clamp(-128, 127) + 128) as usize)?;
+                        integer(entry).clamp(-i32::from(i16::MAX), i16::MAX.into()) as i16
+                    }
+                };
+            }
         }
         Some(())
     }
 
     fn output(self, layer: &Dense<'_>, x: &[i16], _: &mut [i16]) -> Option<[f32; 2]> {
         let mut outputs = [0.0; 2];
-        let rows = layer.weight.chunks_exact(layer.inputs.max(1));
-        let biases = layer.bias.iter().zip(layer.multiplier);
-        for ((row, (bias, scale)), out) in rows.zip(biases).zip(&mut outputs) {
-            let sum = self.0.dot(x, row).wrapping_add(integer(bias));
-            *out = sum as f32 * weight(scale);
+        let sums = self.0.dots(x, layer.weight);
+        for ((sum, out), (bias, scale)) in
+            sums.iter().zip(&mut outputs).zip(layer.bias.iter().zip(layer.multiplier))
+        {
+            *out = sum.wrapping_add(integer(bias)) as f32 * weight(scale);
         }
         Some(outputs)
     }

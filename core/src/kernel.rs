@@ -2,13 +2,22 @@
 //!
 //! Each kernel is written once, over a small piece that differs (`float.rs`: how many columns
 //! fit the registers; `int8.rs`: [`int8::Tile`]), and compiled again for each instruction set
-//! in `x86_64.rs`. The portable one is always there.
+//! in the file named after the processor. The portable one is always there.
 
 mod float;
 mod int8;
-#[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+// (Not used where there is no SIMD.)
+#[allow(dead_code, unsafe_code)]
+mod listed;
+// What the processor brings beyond plain Rust; `native.rs` where that is nothing.
+#[cfg_attr(
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
+    path = "kernel/aarch64.rs"
+)]
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "kernel/wasm32.rs")]
+#[cfg_attr(all(target_arch = "x86_64", not(target_os = "none")), path = "kernel/x86_64.rs")]
 #[allow(unsafe_code)]
-mod x86_64;
+mod native;
 
 pub(crate) use float::{Product, weight, weights};
 pub(crate) use int8::{Convolve, Residual, integer, requantise};
@@ -26,11 +35,25 @@ pub enum Backend {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, VL) and its neural-network instructions (VNNI).
     Avx512Vnni,
+    /// aarch64, with the NEON that every one has.
+    Neon,
+    /// aarch64 with the product of four bytes (`sdot`).
+    NeonDotprod,
+    /// WebAssembly, compiled with its SIMD (`simd128`).
+    Simd128,
 }
 
 impl Backend {
-    /// All, the slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Sse41, Self::Avx2, Self::Avx512Vnni];
+    /// All; of one processor, the slowest first.
+    pub const ALL: [Self; 7] = [
+        Self::Portable,
+        Self::Sse41,
+        Self::Avx2,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::NeonDotprod,
+        Self::Simd128,
+    ];
 
     /// Its name, as `model info` prints it.
     #[must_use]
@@ -40,6 +63,9 @@ impl Backend {
             Self::Sse41 => "sse4.1",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::Simd128 => "simd128",
         }
     }
 
@@ -48,10 +74,7 @@ impl Backend {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
-            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-            _ => x86_64::has(self),
-            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
-            _ => false,
+            _ => native::has(self),
         }
     }
 
@@ -87,15 +110,13 @@ impl Kernels {
         self.0
     }
 
-    /// `y[r, c] += Σ_i x[r, i] · w[i, c]` for all rows, added in the order of i; `y` is
-    /// `[rows, columns]` row-major. `None` when a slice is too short, a defect of the caller.
-    pub(crate) fn multiply_add(self, product: Product<'_>, y: &mut [f32]) -> Option<()> {
+    /// `y[r, c] = bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c]` for all rows, added in the order of
+    /// t and i; `y` is `[rows, columns]` row-major. `None` when a slice is too short, a defect
+    /// of the caller.
+    pub(crate) fn multiply_add(self, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
         match self.0 {
-            Backend::Portable => float::multiply_add::<8>(product, y),
-            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-            _ => x86_64::multiply_add(self, product, y),
-            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
-            _ => None,
+            Backend::Portable => float::multiply_add(float::Narrow, product, y),
+            _ => native::multiply_add(self, product, y),
         }
     }
 
@@ -103,19 +124,26 @@ impl Kernels {
     pub(crate) fn convolve(self, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
         match self.0 {
             Backend::Portable => int8::convolve(int8::Portable, job, y),
-            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-            _ => x86_64::convolve(self, job, y),
-            #[cfg(not(all(target_arch = "x86_64", not(target_os = "none"))))]
-            _ => None,
+            _ => native::convolve(self, job, y),
         }
     }
 
-    /// Σ x · w of 16-bit activations and a row of int8 weights, wrapping.
-    pub(crate) fn dot(self, x: &[i16], w: &[u8]) -> i32 {
+    /// Σ x · w of 16-bit activations and up to four rows of int8 weights, wrapping. (There is
+    /// no fifth; what is missing is 0.)
+    pub(crate) fn dots(self, x: &[i16], w: &[u8]) -> [i32; 4] {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
-            Backend::Avx2 | Backend::Avx512Vnni => x86_64::dot(self, x, w),
-            _ => int8::dot(x, w),
+            Backend::Avx2 | Backend::Avx512Vnni => native::dots(self, x, w),
+            _ => int8::dots(x, w),
+        }
+    }
+
+    /// Takes rows into the maxima and the sums of their columns.
+    pub(crate) fn pool(self, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            Backend::Avx2 | Backend::Avx512Vnni => native::pool(self, rows, maxima, sums),
+            _ => int8::pool(rows, maxima, sums),
         }
     }
 }

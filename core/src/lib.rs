@@ -4,7 +4,7 @@
 //! A URL's way, one file a step: bytes → canonical form ([`url`]) → tokens ([`tokens`]) →
 //! layers (`network`, with the arithmetic in `float`, `int8` and `kernel`) → score and verdict
 //! ([`Model`]).
-//! A model's way: bytes → tensors and metadata ([`file`]) → layers (`layers`) → [`Model`].
+//! A model's way: bytes → tensors and metadata ([`mod@file`]) → layers (`layers`) → [`Model`].
 //!
 //! ```no_run
 //! # let file: &[u8] = &[];

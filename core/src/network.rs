@@ -42,12 +42,12 @@ pub(crate) trait Numbers: Copy {
     ) -> Option<()>;
     /// The larger of two.
     fn larger(a: Self::Value, b: Self::Value) -> Self::Value;
-    /// Adds a value to a sum.
-    fn add(sum: &mut Self::Sum, value: Self::Value);
+    /// Global pooling: takes more rows into maxima and sums.
+    fn pool(self, rows: &[Self::Value], maxima: &mut [Self::Value], sums: &mut [Self::Sum]);
     /// A value as the dense layers take it, behind pooling or flattening.
     fn widen(value: Self::Value, pooled: bool) -> Self::Wide;
-    /// A mean over positions as the dense layers take it.
-    fn mean(sum: Self::Sum, positions: NonZeroUsize) -> Self::Wide;
+    /// Means over positions as the dense layers take them.
+    fn means(sums: &[Self::Sum], positions: NonZeroUsize, means: &mut [Self::Wide]);
     /// A hidden dense layer.
     fn dense(self, layer: &Dense<'_>, x: &[Self::Wide], y: &mut [Self::Wide]) -> Option<()>;
     /// The last dense layer.
@@ -180,15 +180,17 @@ fn run_checked<N: Numbers>(
     let mut sequence = Sequence { numbers, layers, buffers, readout, sums, positions: 0 };
 
     let mut pending = 0;
-    for token in tokens {
+    // (Not a `for` loop: from inside, a chain of iterators is a loop for each.)
+    let mut tokens = tokens;
+    tokens.try_for_each(|token| {
         if pending == N::TILE {
             sequence.advance()?;
             pending = 0;
         }
         let row = sequence.buffers.first_mut()?.extend(1)?;
-        numbers.embed(&layers.embedding, token, row)?;
         pending += 1;
-    }
+        numbers.embed(&layers.embedding, token, row)
+    })?;
     sequence.finish()?;
     sequence.widen(vector)?;
 
@@ -272,19 +274,11 @@ impl<N: Numbers> Sequence<'_, '_, N> {
     fn read_out(&mut self) -> Option<()> {
         let channels = self.layers.channels;
         let buffer = self.buffers.last_mut()?;
-        let rows = buffer.filled()?.chunks_exact(channels.get());
         match self.layers.readout {
-            Readout::Pool { max, average } => {
-                for row in rows {
-                    if max {
-                        self.readout.iter_mut().zip(row).for_each(|(m, v)| *m = N::larger(*m, *v));
-                    }
-                    if average {
-                        self.sums.iter_mut().zip(row).for_each(|(s, v)| N::add(s, *v));
-                    }
-                }
-            }
+            // (Both, whatever the model reads: it costs next to nothing.)
+            Readout::Pool { .. } => self.numbers.pool(buffer.filled()?, self.readout, self.sums),
             Readout::Flatten { .. } => {
+                let rows = buffer.filled()?.chunks_exact(channels.get());
                 let all = self.readout.get_mut(self.positions * channels.get()..)?;
                 for (out, row) in all.chunks_exact_mut(channels.get()).zip(rows) {
                     out.iter_mut().zip(row).for_each(|(o, v)| *o = *v);
@@ -298,22 +292,21 @@ impl<N: Numbers> Sequence<'_, '_, N> {
 
     /// The vector that the dense layers read.
     fn widen(&self, vector: &mut [N::Wide]) -> Option<()> {
-        let mut vector = vector.iter_mut();
         let (pooled, max, average) = match self.layers.readout {
             Readout::Pool { max, average } => (true, max, average),
             Readout::Flatten { .. } => (false, true, false),
         };
-        if max {
-            let count = if pooled { self.layers.channels.get() } else { self.readout.len() };
-            for value in self.readout.get(..count)? {
-                *vector.next()? = N::widen(*value, pooled);
-            }
+        let count = match (max, pooled) {
+            (false, _) => 0,
+            (_, true) => self.layers.channels.get(),
+            (_, false) => self.readout.len(),
+        };
+        let (maxima, means) = vector.split_at_mut_checked(count)?;
+        for (wide, value) in maxima.iter_mut().zip(&*self.readout) {
+            *wide = N::widen(*value, pooled);
         }
         if average {
-            let positions = NonZeroUsize::new(self.positions)?;
-            for sum in &*self.sums {
-                *vector.next()? = N::mean(*sum, positions);
-            }
+            N::means(self.sums, NonZeroUsize::new(self.positions)?, means);
         }
         Some(())
     }

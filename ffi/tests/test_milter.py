@@ -163,7 +163,7 @@ class Mail:
         nobody = pwd.getpwnam("nobody")
         run(*AS_ROOT, "chown", "nobody", mail)
         readme = (MILTER / "README.md").read_text()
-        lines = re.search(r"```\n(smtpd_milters = .*?)```", readme, re.DOTALL)[1]
+        lines = re.search(r"```ini\n(smtpd_milters = .*?)```", readme, re.DOTALL)[1]
         assert lines.count("inet:127.0.0.1:8892") == 1
         (config / "main.cf").write_text(
             f"compatibility_level = 3.6\nqueue_directory = {folder}/queue\ndata_directory = {folder}/data\n"

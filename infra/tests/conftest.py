@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BIN = HERE / ".venv/bin"
+CANARY_MODEL = ROOT / "weights/models/dephides-retrained.safetensors"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +29,45 @@ def binary() -> Path:
     path = Path(os.environ.get("PHISHCNN", ROOT / "target/release/phishcnn"))
     assert path.exists(), f"{path} is missing: cargo build --release"
     return path
+
+
+@pytest.fixture(scope="module")
+def services(binary, tmp_path_factory):
+    """Stable and canary on two loopback addresses, as on two hosts; returns the ports and processes."""
+    folder, port, admin, running = tmp_path_factory.mktemp("services"), free_port(), free_port(), {}
+    try:
+        for track, address, model in ("stable", "127.0.0.2", None), ("canary", "127.0.0.3", CANARY_MODEL):
+            environment = {
+                "PHISHCNN_LISTEN": f"{address}:{port}",
+                "PHISHCNN_ADMIN_LISTEN": f"{address}:{admin}",
+                "PHISHCNN_FEEDBACK": "none",
+                "PHISHCNN_TRUSTED_PROXIES": "127.0.0.0/8",
+            } | ({"PHISHCNN_MODEL": str(model)} if model else {})
+            log = (folder / f"{track}.log").open("w")
+            running[track] = subprocess.Popen([binary, "serve"], env=environment, stderr=log)
+        yield port, admin, running
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def canary_digest() -> str:
+    return sha256(CANARY_MODEL.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def deb(binary) -> Path:
+    """The Debian package of that binary; `make -C ffi` has built the library."""
+    done = subprocess.run(
+        [ROOT / "infra/debian/build.sh"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PHISHCNN": str(binary)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / done.stdout.splitlines()[-1]
 
 
 class Host:

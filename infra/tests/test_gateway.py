@@ -8,35 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
-from hashlib import sha256
 
 import pytest
-from conftest import BIN, HERE, ROOT
-from test_monitoring import free_port
+from conftest import BIN, HERE, free_port
 
-CANARY_MODEL = ROOT / "weights/models/dephides-retrained.safetensors"
 HEADER, COOKIE = "x-phishcnn-version", "phishcnn-version"
-
-
-@pytest.fixture(scope="module")
-def services(binary, tmp_path_factory):
-    """Stable and canary on two loopback addresses, as on two hosts; returns the ports and processes."""
-    folder, port, admin, running = tmp_path_factory.mktemp("services"), free_port(), free_port(), {}
-    try:
-        for track, address, model in ("stable", "127.0.0.2", None), ("canary", "127.0.0.3", CANARY_MODEL):
-            environment = {
-                "PHISHCNN_LISTEN": f"{address}:{port}",
-                "PHISHCNN_ADMIN_LISTEN": f"{address}:{admin}",
-                "PHISHCNN_FEEDBACK": "none",
-                "PHISHCNN_TRUSTED_PROXIES": "127.0.0.0/8",
-            } | ({"PHISHCNN_MODEL": str(model)} if model else {})
-            log = (folder / f"{track}.log").open("w")
-            running[track] = subprocess.Popen([binary, "serve"], env=environment, stderr=log)
-        yield port, admin, running
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
 
 
 class Gateway:
@@ -133,19 +109,18 @@ def gateway(services, tmp_path):
         one.process.wait()
 
 
-def test_a_tenth_goes_to_the_canary(gateway):
+def test_a_tenth_goes_to_the_canary(gateway, canary_digest):
     """10,000 draws lie within the 99.99 % interval of the binomial distribution."""
     gate = gateway(gateway_canary_weight=10)
     connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
     seen = []
-    digests = {"stable": None, "canary": sha256(CANARY_MODEL.read_bytes()).hexdigest()}
     for _ in range(10_000):
         status, headers, answer = gate.ask(connection)
         assert status == 200
         seen.append(headers[HEADER])
         assert headers["set-cookie"].startswith(f"{COOKIE}={headers[HEADER]};")
         # The header says what really answered.
-        assert (answer["sha256"] == digests["canary"]) == (headers[HEADER] == "canary")
+        assert (answer["sha256"] == canary_digest) == (headers[HEADER] == "canary")
     canary = seen.count("canary")
     print(f"canary {canary} of {len(seen)}")
     assert abs(canary - 1000) <= 3.891 * math.sqrt(10_000 * 0.1 * 0.9)

@@ -35,8 +35,8 @@ class Fleet:
             "phishcnn_monitoring": {"hosts": address["stable"]},
         }
         self.values = {
-            "phishcnn_binary": str(binary),
-            "phishcnn_binary_sha256": sha256(binary.read_bytes()).hexdigest(),
+            "phishcnn_artefact": str(binary),
+            "phishcnn_artefact_sha256": sha256(binary.read_bytes()).hexdigest(),
             "phishcnn_admin_allow": ["localhost", "198.18.77.0/24"],
             # No minutes of waiting in a test.
             "phishcnn_settings": {
@@ -229,6 +229,29 @@ def test_upgrade_and_rollback_fail_no_request(fleet):
     assert ask(host.address, 8000, "/v1/model")[2]["sha256"] == COMPACT
 
 
+LIBRARY = "import ctypes; print(ctypes.CDLL('libphishcnn.so.0.1').phishcnn_version_number() == 1000)"
+
+
+def test_the_package_brings_command_and_library_and_goes_back(fleet, deb):
+    host = fleet.hosts["stable"]
+    before = release(host)
+    packaged = {"phishcnn_artefact": str(deb), "phishcnn_artefact_sha256": sha256(deb.read_bytes()).hexdigest()}
+    with Load(host.address) as load:
+        fleet.play("site.yml", *STABLE, **packaged)
+        assert fleet.play("site.yml", *STABLE, **packaged)[0] == {"stable": 0}
+        assert host.run("phishcnn score --format ndjson https://example.org/").stdout.startswith('{"url"')
+        assert host.run(f'python3 -c "{LIBRARY}"').stdout == "True\n"
+        assert host.run("dpkg --verify phishcnn").stdout == ""
+        # The role's units, not the package's, which would listen elsewhere.
+        assert "/etc/systemd" in host.run("systemctl show phishcnn.service -p FragmentPath").stdout
+        fleet.play("rollback.yml", "--limit", "stable")
+        assert release(host) == before and host.run("command -v phishcnn", check=False).returncode == 1
+        fleet.play("rollback.yml", "--limit", "stable")
+        assert release(host) != before and host.run("dpkg --verify phishcnn").stdout == ""
+        fleet.play("site.yml", *STABLE)
+    assert load.failed == [] and release(host) == before
+
+
 def test_a_release_that_is_wrong_is_taken_back(fleet):
     host = fleet.hosts["stable"]
     before = release(host)
@@ -239,8 +262,8 @@ def test_a_release_that_is_wrong_is_taken_back(fleet):
 
 
 def test_another_binary_is_refused(fleet):
-    _, said = fleet.play("site.yml", *STABLE, check=False, phishcnn_binary_sha256="0" * 64)
-    assert "but phishcnn_binary_sha256 is 0000" in said
+    _, said = fleet.play("site.yml", *STABLE, check=False, phishcnn_artefact_sha256="0" * 64)
+    assert "but phishcnn_artefact_sha256 is 0000" in said
 
 
 def test_a_misspelt_setting_is_refused(fleet):

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import struct
 import subprocess
 import threading
@@ -15,6 +14,7 @@ import urllib.request
 import pytest
 import yaml
 from chart import ROOT
+from conftest import free_port
 
 INFRA = ROOT / "infra"
 RULES = INFRA / "prometheus/rules.yml"
@@ -64,12 +64,6 @@ def with_reference(path, to):
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     to.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def post(port, path, body):

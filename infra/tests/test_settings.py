@@ -43,7 +43,7 @@ def role(cases, folder):
     for case, overrides in cases.items():
         shared = {f"phishcnn_{key}": merged(overrides)[key] for key in SHARED}
         hosts[case] = shared | {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    everyone = {"hosts": hosts, "vars": {"folder": str(folder), "phishcnn_binary": "/phishcnn"}}
+    everyone = {"hosts": hosts, "vars": {"folder": str(folder), "phishcnn_artefact": "/phishcnn"}}
     (folder / "hosts.json").write_text(json.dumps({"all": everyone}))
     command = [BIN / "ansible-playbook", "-i", folder / "hosts.json", HERE / "render.yml"]
     environment = os.environ | {

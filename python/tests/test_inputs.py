@@ -1,5 +1,8 @@
 """Every kind of batch gives one row for each item, in order."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import phishcnn
@@ -40,6 +43,28 @@ BATCHES = {
     "pandas index": pd.Index(URLS),
     "pandas slice": pd.Series(["z", *URLS]).iloc[1:],
 }
+
+
+def test_columns_are_read_where_they_lie():
+    """Of a hundred megabytes of text nothing is copied; a list of the same strings would need as much again."""
+    code = """
+import sys
+import pandas as pd, polars as pl, pyarrow as pa
+import phishcnn
+def peak():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+text = "http://a.example/" + "x" * 50_000
+column = pa.array([text] * 1000, pa.large_string())
+columns = [column, pa.chunked_array([column, column]), pl.from_arrow(column), pd.Series(pd.arrays.ArrowExtensionArray(column))]
+columns.append(column.cast(pa.string_view()))
+model = phishcnn.Model()
+model.score_batch(column[:10], threads=2)
+before = peak()
+for column in columns:
+    assert model.score_batch(column, threads=2).truncated.tolist() == [True] * len(column)
+    assert peak() - before < 10 << 20, (type(column), peak() - before)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("threads", [None, 2, 100])

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import html.parser
+import importlib.metadata
 import multiprocessing
 import os
 import pickle
@@ -148,6 +149,40 @@ def test_processes_may_start_after_a_batch(method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         for scores in pool.map(MODEL.score_batch, [urls] * 4):
             assert scores.logit.tolist() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_in_the_midst_of_batches_on_other_threads():
+    code = """
+import os, threading
+import phishcnn
+from conftest import random_urls
+model, urls, done = phishcnn.Model(), random_urls(500), threading.Event()
+expected = model.score_batch(urls).logit.tobytes()
+def work():
+    while not done.is_set():
+        assert model.score_batch(urls, threads=2).logit.tobytes() == expected
+workers = [threading.Thread(target=work) for _ in range(2)]
+for worker in workers:
+    worker.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        same = model.score_batch(urls, threads=2).logit.tobytes() == expected
+        os._exit(0 if same and model.sha256 and model.score("a") else 1)
+    assert os.waitpid(child, 0)[1] == 0
+done.set()
+for worker in workers:
+    worker.join()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT / "python/tests", timeout=120)
+
+
+def test_the_wheel_requires_nothing_and_serves_every_later_python():
+    wheel = importlib.metadata.distribution("phishcnn")
+    assert all("extra ==" in requirement for requirement in wheel.requires or [])
+    assert "cp310-abi3-" in wheel.read_text("WHEEL")
+    assert wheel.metadata["Requires-Python"] == ">=3.10"
 
 
 def test_models_keep_through_a_pickle():

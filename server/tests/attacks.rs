@@ -96,6 +96,59 @@ fn ten_thousand_connections_leave_room() {
     }
 }
 
+/// Many more clients at once than there is room for: every one is answered, the excess by 503.
+#[test]
+fn who_finds_no_room_is_told_to_come_back() {
+    let crowd = if thorough() { 2_000 } else { 500 };
+    if open_files() < crowd + 100 {
+        eprintln!("passed over: fewer than {crowd} open files are allowed");
+        return;
+    }
+    let mut command = phishcnn();
+    command.env("PHISHCNN_MAX_CONNECTIONS", "50");
+    let service = Service::start_with(command);
+    let (mut served, mut told) = (0, 0);
+    for _ in 0..3 {
+        let ask = |_| {
+            let mut stream = connect(&service);
+            let _ = stream.write_all(
+                b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"data\":[\"a\"]}",
+            );
+            stream
+        };
+        let streams: Vec<_> = (0..crowd).map(ask).collect();
+        for stream in streams {
+            let (head, body) = answer(stream);
+            if head.starts_with("HTTP/1.1 200 ") {
+                assert_eq!(body["prediction"].as_array().unwrap().len(), 1);
+                served += 1;
+            } else {
+                assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+                assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
+                assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+                assert_eq!(body["code"], 501);
+                told += 1;
+            }
+        }
+        others_are_answered(&service);
+    }
+    assert_eq!(served + told, 3 * crowd);
+    assert!(served >= 50 && told >= crowd, "{served} served, {told} told");
+}
+
+/// Reads one answer and no more.
+fn answer(stream: TcpStream) -> (String, Value) {
+    let (mut stream, mut head) = (std::io::BufReader::new(stream), String::new());
+    while !head.ends_with("\r\n\r\n") {
+        let read = std::io::BufRead::read_line(&mut stream, &mut head).unwrap();
+        assert!(read > 0, "broken off after {head:?}");
+    }
+    let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
+}
+
 /// Heads that come byte by byte, more of them than the service has room for.
 #[test]
 fn slow_heads_do_not_keep_others_out() {
@@ -287,11 +340,12 @@ fn a_long_stream_takes_no_memory() {
     assert_eq!(scored, Some(2_000.0 + 1.2 * lines as f64));
 }
 
-/// All that the service does, as fast as it does it, for as long as there is time: memory after
-/// the first quarter is memory at the end.
+/// All that the service does, as fast as it does it: memory after the first quarter is memory at
+/// the end. `make soak` does so for three minutes, in which as much comes as in a busy hour.
 #[test]
 fn memory_stays_flat() {
-    let time = Duration::from_secs(if thorough() { 60 } else { 4 });
+    let asked = std::env::var("SOAK_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let time = Duration::from_secs(asked.unwrap_or(if thorough() { 40 } else { 4 }));
     let folder = tempfile::tempdir().unwrap();
     let mut command = phishcnn();
     command.env("PHISHCNN_FEEDBACK", folder.path().join("f.sqlite"));

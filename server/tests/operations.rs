@@ -192,10 +192,10 @@ fn tls_is_spoken_by_a_client_that_knows_the_certificate() {
         .unwrap()
         .with_root_certificates(known)
         .with_no_client_auth();
-    let ask = |name: &'static str| {
+    let ask = |service: &Service, name: &'static str| {
         let name = name.try_into().unwrap();
         let tls = rustls::ClientConnection::new(Arc::new(config.clone()), name).unwrap();
-        let mut stream = rustls::StreamOwned::new(tls, connect(&service));
+        let mut stream = rustls::StreamOwned::new(tls, connect(service));
         let body = r#"{"data":["a"]}"#;
         let head = "POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length:";
         write!(stream, "{head} {}\r\n\r\n{body}", body.len())?;
@@ -205,9 +205,9 @@ fn tls_is_spoken_by_a_client_that_knows_the_certificate() {
     };
     // A client that never greets does not stay.
     let mut silent = connect(&service);
-    let answer = ask("phishcnn.example").unwrap();
+    let answer = ask(&service, "phishcnn.example").unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("prediction"), "{answer}");
-    assert!(ask("other.example").is_err());
+    assert!(ask(&service, "other.example").is_err());
     assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0);
     // Plain HTTP gets no answer in plain text, and the admin listener stays as it is.
     let mut plain = connect(&service);
@@ -217,6 +217,19 @@ fn tls_is_spoken_by_a_client_that_knows_the_certificate() {
     assert!(!answer.starts_with(b"HTTP"));
     let ready = client().get(format!("http://{}/readyz", service.admin)).call().unwrap();
     assert_eq!(ready.status(), 200);
+
+    // A client for whom there is no room is told so, encrypted too.
+    let full =
+        with(&[("TLS_CERT", text(&cert)), ("TLS_KEY", text(&key)), ("MAX_CONNECTIONS", "1")]);
+    let answer = loop {
+        // After a second this one would make room.
+        let _silent = connect(&full);
+        match ask(&full, "phishcnn.example") {
+            Ok(answer) if !answer.starts_with("HTTP/1.1 200") => break answer,
+            _ => {}
+        }
+    };
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
 
     let other = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     let wrong = file(&folder, "wrong.pem", other.signing_key.serialize_pem().as_bytes());
@@ -621,6 +634,7 @@ fn metrics_tell_what_happened() {
         ("phishcnn_feedback_queue_depth", 0.0),
         // The request for the metrics themselves.
         ("phishcnn_requests_in_flight", 1.0),
+        (concat!("phishcnn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         let got = metric(&metrics, name).unwrap_or_else(|| panic!("no {name} in {metrics}"));
         assert!((got - value).abs() < 1e-9, "{name} is {got}, not {value}");

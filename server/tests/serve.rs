@@ -184,6 +184,65 @@ fn urls_are_not_logged() {
     assert!(!log.contains("secret-token"), "{log}");
 }
 
+#[test]
+fn logs_are_json_and_hold_urls_when_asked() {
+    let mut command = phishcnn();
+    command.env("PHISHCNN_LOG_FORMAT", "json").env("PHISHCNN_LOG_URLS", "true");
+    command.env("PHISHCNN_LOG_LEVEL", "debug");
+    let service = Service::start_with(command);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let url = "http://a.example/\u{202e}\n?q=\"x\"";
+    let asked = client()
+        .post(service.url("/v1/score"))
+        .header("X-Request-Id", "abc-123")
+        .header("traceparent", trace)
+        .send(json!({ "url": url }).to_string());
+    assert_eq!(asked.unwrap().status(), 200);
+    service.signal("INT");
+    let (status, log) = service.end();
+    assert_eq!(status.code(), Some(0));
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()));
+    let of = |message: &str| lines.iter().find(|line| line["message"] == message).unwrap();
+    let scored = of("scored");
+    assert!(scored["logit"].is_number() && scored["verdict"].is_string());
+    // What would act on a terminal is shown by its number.
+    let shown = scored["url"].as_str().unwrap();
+    assert!(shown.starts_with("http://a.example/") && shown.is_ascii() && !shown.contains('\n'));
+    let answered = of("answered");
+    for (field, value) in [
+        ("route", json!("/v1/score")),
+        ("method", json!("POST")),
+        ("status", json!(200)),
+        ("id", json!("abc-123")),
+        ("trace", json!("0af7651916cd43dd8448eb211c80319c")),
+    ] {
+        assert_eq!(answered[field], value, "{field}");
+    }
+    assert!(answered["micros"].is_number());
+}
+
+/// Between the signal and the end of new connections it is alive and answers, but not ready.
+#[test]
+fn it_stops_being_ready_before_it_stops() {
+    let mut command = phishcnn();
+    command.env("PHISHCNN_SHUTDOWN_DELAY", "5s");
+    let service = Service::start_with(command);
+    let status = |path: &str| client().get(service.url(path)).call().unwrap().status().as_u16();
+    assert_eq!((status("/readyz"), status("/v2/health/ready")), (200, 200));
+    service.signal("TERM");
+    let stopped = Instant::now();
+    while status("/readyz") == 200 {
+        assert!(stopped.elapsed() < Duration::from_secs(4), "still ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((status("/readyz"), status("/v2/health/ready")), (503, 503));
+    assert_eq!((status("/healthz"), status("/v2/health/live")), (200, 200));
+    assert_eq!(post(&service, "/predict", &json!({ "data": ["a"] })).status, 200);
+    let (status, log) = service.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 /// A request whose body is still on its way when SIGTERM arrives.
 #[test]
 fn requests_under_way_are_finished() {

@@ -3,7 +3,7 @@
 //! argument `once MODEL BACKEND LENGTH COUNT` it only scores, for instruction counts; with
 //! `first MODEL` it loads, scores once and ends, for a process's memory.
 
-use phishcnn_benches::url;
+use phishcnn_benches::{Aligned, urls};
 use phishcnn_core::{Backend, Block, Model, as_bytes_mut};
 use std::hint::black_box;
 use std::io::{BufRead, Write};
@@ -35,18 +35,18 @@ fn run(words: &[&str]) -> Result<u128, Box<dyn std::error::Error>> {
     let &[path, backend, length, count] = words else {
         return Err("MODEL BACKEND LENGTH COUNT".into());
     };
-    let file = std::fs::read(path)?;
-    let model = Model::load(&file).map_err(|e| e.to_string())?;
+    let file = Aligned::new(&std::fs::read(path)?);
+    let model = Model::load(file.bytes()).map_err(|e| e.to_string())?;
     let model = match Backend::ALL.into_iter().find(|b| b.as_str() == backend) {
         Some(backend) => model.with_backend(backend).ok_or("this machine lacks the backend")?,
         None => model,
     };
     let mut scratch = vec![Block::ZERO; model.scratch_len() / 16];
-    let url = url(length.parse()?);
+    let urls = urls(length.parse()?);
     let mut times = Vec::new();
-    for _ in 0..count.parse::<usize>()? {
+    for url in urls.iter().cycle().take(count.parse()?) {
         let start = Instant::now();
-        black_box(model.score(black_box(&url), as_bytes_mut(&mut scratch))?);
+        black_box(model.score(black_box(url), as_bytes_mut(&mut scratch))?);
         times.push(start.elapsed().as_nanos());
     }
     times.sort_unstable();

@@ -1,5 +1,9 @@
 //! Convolutions of int8 models, written once over [`Tile`].
 //!
+//! Behind relu most activations are zero, and what is multiplied by zero is not computed, where
+//! that is faster ([`Scan`]); else tiles of several rows and columns are computed in full. Both
+//! add the same integers.
+//!
 //! Weights lie in the file as the tiles read them, front to back: blocks of 16 columns, in each
 //! block groups of four weights that follow one another in depth, for all 16 columns.
 
@@ -8,8 +12,8 @@ use core::num::NonZeroUsize;
 
 /// Columns of a block.
 pub(super) const BLOCK: usize = 16;
-/// Sums of one row in one block.
-pub(super) type Sums = [i32; BLOCK];
+/// A value of each of a block's columns, i32 little-endian.
+pub(super) type Column = [[u8; 4]; BLOCK];
 /// Four weights of each of a block's columns: `[4 * column + depth]`.
 pub(super) type Group = [u8; 4 * BLOCK];
 
@@ -66,38 +70,123 @@ pub(crate) fn requantise(sum: i32, multiplier: i32) -> i32 {
     ((i64::from(sum) * i64::from(multiplier) + (1 << 31)) >> 32) as i32
 }
 
-/// Σ x · w, wrapping.
+/// `Kernels::dots`, in a shape that compilers vectorise.
 #[inline(always)]
-pub(crate) fn dot(x: &[i16], w: &[u8]) -> i32 {
-    let products = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w as i8));
-    products.fold(0, i32::wrapping_add)
+pub(crate) fn dots(x: &[i16], w: &[u8]) -> [i32; 4] {
+    let mut sums = [0; 4];
+    if x.is_empty() {
+        return sums;
+    }
+    for (sum, w) in sums.iter_mut().zip(w.chunks_exact(x.len())) {
+        let products = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w as i8));
+        *sum = products.fold(0, i32::wrapping_add);
+    }
+    sums
 }
 
-/// What an instruction set brings.
+/// `Kernels::pool`.
+#[inline(always)]
+pub(crate) fn pool(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    for row in rows.chunks_exact(sums.len().max(1)) {
+        for (maximum, value) in maxima.iter_mut().zip(row) {
+            *maximum = (*maximum).max(*value);
+        }
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum = sum.wrapping_add(u32::from(*value));
+        }
+    }
+}
+
+/// What an instruction set brings. All is done for one row and the columns of one block.
+///
+/// (No closures around these methods: a closure is compiled without its function's instructions.)
 pub(super) trait Tile: Copy {
-    /// Rows and blocks of the largest tile that the registers hold.
+    /// Rows and blocks of the largest tile whose sums the registers hold.
     const ROWS: usize;
     const BLOCKS: usize;
+    /// Blocks of a single row.
+    const BLOCKS_OF_ROW: usize;
+    /// Skipping zeros pays when at most this many of 16 groups are not zero.
+    const SPARSE: usize;
 
-    /// `sums[r][b][c] += Σ_g Σ_j x[r][g][j] · w[b][g][4 c + j]`, wrapping. All slices have the
-    /// same length; what lies beyond the shortest is not read.
+    /// The sums, in registers.
+    type Sums: Copy;
+    /// Four activations, as often as there are columns.
+    type Activations: Copy;
+
+    fn sums(self, column: &Column) -> Self::Sums;
+    fn activations(self, x: &[u8; 4]) -> Self::Activations;
+    /// `sums[c] + Σ_j x[j] · w[4 c + j]`, wrapping.
+    fn dot(self, sums: Self::Sums, x: Self::Activations, w: &Group) -> Self::Sums;
+    fn max(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    /// `sums[c] + x[c] · factor[c] + offset[c]`, wrapping; with relu, the larger of `sums` and 0.
+    fn add_residual(
+        self,
+        sums: Self::Sums,
+        relu: bool,
+        x: &[u8; BLOCK],
+        factor: &Column,
+        offset: &Column,
+    ) -> Self::Sums;
+    /// `clamp(requantise(sums, multiplier) + zero, low, 127)`; `low` is not negative.
+    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK];
+    fn integers(self, sums: Self::Sums) -> [i32; BLOCK];
+
+    /// Writes the indices, counted from `first`, of groups that are not all zero; how many.
+    /// `list` is at least as long as `x`.
+    #[inline(always)]
+    fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
+        let mut count = 0;
+        for (index, group) in (first..).zip(x) {
+            if let Some(place) = list.get_mut(count) {
+                *place = index;
+                count += usize::from(*group != [0; 4]);
+            }
+        }
+        count
+    }
+
+    /// `sums[r][b] += Σ_g x[r][g] · w[b][g]`. All slices have `groups` elements.
+    #[inline(always)]
     fn multiply_add<const R: usize, const B: usize>(
         self,
+        groups: usize,
         x: [&[[u8; 4]]; R],
         w: [&[Group]; B],
-        sums: &mut [[Sums; B]; R],
-    );
-
-    /// `clamp(requantise(max(a, b), multiplier) + zero, low, 127)` of each column; `low` is not
-    /// negative.
-    #[inline(always)]
-    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
-        let mut out = [0; BLOCK];
-        let columns = a.iter().zip(b).zip(multiplier);
-        for (out, ((a, b), multiplier)) in out.iter_mut().zip(columns) {
-            *out = (requantise(*a.max(b), *multiplier) + zero).max(low).min(127) as u8;
+        sums: &mut [[Self::Sums; B]; R],
+    ) {
+        for group in 0..groups {
+            for (x, sums) in x.iter().zip(&mut *sums) {
+                let Some(x) = x.get(group) else { return };
+                let x = self.activations(x);
+                for (w, sums) in w.iter().zip(sums) {
+                    let Some(w) = w.get(group) else { return };
+                    *sums = self.dot(*sums, x, w);
+                }
+            }
         }
-        out
+    }
+
+    /// As `multiply_add` of one row, of the listed groups alone. The list ascends and counts
+    /// groups of `x`; those of `w`, all equally many, begin at `first`.
+    #[inline(always)]
+    fn multiply_add_listed<const B: usize>(
+        self,
+        list: &[u16],
+        first: usize,
+        x: &[[u8; 4]],
+        w: [&[Group]; B],
+        sums: &mut [Self::Sums; B],
+    ) {
+        for &group in list {
+            let group = usize::from(group);
+            let Some(x) = x.get(group) else { return };
+            let x = self.activations(x);
+            for (w, sums) in w.iter().zip(&mut *sums) {
+                let Some(w) = w.get(group.wrapping_sub(first)) else { return };
+                *sums = self.dot(*sums, x, w);
+            }
+        }
     }
 }
 
@@ -108,28 +197,114 @@ pub(super) struct Portable;
 impl Tile for Portable {
     const ROWS: usize = 2;
     const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 1;
+    const SPARSE: usize = 14;
+
+    type Sums = [i32; BLOCK];
+    type Activations = [i32; 4];
 
     #[inline(always)]
-    fn multiply_add<const R: usize, const B: usize>(
-        self,
-        x: [&[[u8; 4]]; R],
-        w: [&[Group]; B],
-        sums: &mut [[Sums; B]; R],
-    ) {
-        for (b, w) in w.iter().enumerate() {
-            let mut rows = x.map(<[[u8; 4]]>::iter);
-            for group in *w {
-                for (sums, row) in sums.iter_mut().zip(&mut rows) {
-                    let (Some(sums), Some(x)) = (sums.get_mut(b), row.next()) else { return };
-                    let x = x.map(i32::from);
-                    for (sum, w) in sums.iter_mut().zip(group.as_chunks::<4>().0) {
-                        let w = w.map(|w| i32::from(w as i8));
-                        let product = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
-                        *sum = sum.wrapping_add(product);
-                    }
-                }
-            }
+    fn sums(self, column: &Column) -> Self::Sums {
+        core::array::from_fn(|c| column.get(c).map_or(0, integer))
+    }
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> Self::Activations {
+        x.map(i32::from)
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Self::Sums, x: Self::Activations, w: &Group) -> Self::Sums {
+        for (sum, w) in sums.iter_mut().zip(w.as_chunks::<4>().0) {
+            let w = w.map(|w| i32::from(w as i8));
+            let product = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+            *sum = sum.wrapping_add(product);
         }
+        sums
+    }
+
+    #[inline(always)]
+    fn max(self, mut a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = (*a).max(b));
+        a
+    }
+
+    #[inline(always)]
+    fn add_residual(
+        self,
+        mut sums: Self::Sums,
+        relu: bool,
+        x: &[u8; BLOCK],
+        factor: &Column,
+        offset: &Column,
+    ) -> Self::Sums {
+        for ((sum, x), (factor, offset)) in sums.iter_mut().zip(x).zip(factor.iter().zip(offset)) {
+            let x = i32::from(*x).wrapping_mul(integer(factor)).wrapping_add(integer(offset));
+            *sum = if relu { (*sum).max(0) } else { *sum }.wrapping_add(x);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
+        let mut out = [0; BLOCK];
+        for (out, (sum, multiplier)) in out.iter_mut().zip(sums.iter().zip(multiplier)) {
+            *out = (requantise(*sum, integer(multiplier)) + zero).max(low).min(127) as u8;
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
+        sums
+    }
+}
+
+/// Most groups that are looked through at once.
+const LIST: usize = 512;
+/// Most rows.
+const SCAN_ROWS: usize = 64;
+
+/// The groups of some rows of `x` that are not zero.
+struct Scan {
+    list: [u16; LIST],
+    /// Where each row's begin in `list`, and where the last one's end.
+    starts: [u16; SCAN_ROWS + 1],
+    /// Groups of a row.
+    groups: usize,
+}
+
+impl Scan {
+    /// Looks through what the output rows from `row` on read, and answers for how many output
+    /// rows that is. `None` where it does not pay.
+    #[inline(always)]
+    fn rows<T: Tile>(&mut self, tile: T, job: &Convolve<'_>, row: usize) -> Option<usize> {
+        let groups = self.groups;
+        let history = job.groups.checked_div(groups)?.checked_sub(1)?;
+        let most = LIST.checked_div(groups)?.min(SCAN_ROWS).checked_sub(history)?;
+        let rows = job.rows.checked_sub(row)?.min(most & !3);
+        // (An embedding's few channels are hardly ever zero.)
+        if job.taps != 1 || rows == 0 || groups < 8 {
+            return None;
+        }
+        let x = job.x.get(row * job.stride..)?.as_chunks().0;
+        let mut count = 0;
+        let mut first = 0;
+        for start in self.starts.get_mut(1..=rows + history)? {
+            let x = x.get(first..)?.get(..groups)?;
+            count += tile.list_nonzero(x, first as u16, self.list.get_mut(count..)?);
+            *start = count as u16;
+            first += groups;
+        }
+        (count * 16 <= first * T::SPARSE).then_some(rows)
+    }
+
+    /// What the window of an output row reads: ascending, from `row * self.groups` on.
+    #[inline(always)]
+    fn window(&self, row: usize, groups: usize) -> Option<&[u16]> {
+        let start = *self.starts.get(row)?;
+        let end = *self.starts.get(row + groups.checked_div(self.groups)?)?;
+        self.list.get(usize::from(start)..usize::from(end))
     }
 }
 
@@ -138,36 +313,62 @@ impl Tile for Portable {
 #[inline(always)]
 pub(super) fn convolve<T: Tile>(tile: T, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
     let blocks = job.columns.get() / BLOCK;
+    let mut row = 0;
+    let mut scan = Scan { list: [0; LIST], starts: [0; SCAN_ROWS + 1], groups: job.stride / 4 };
+    while row < job.rows {
+        let Some(rows) = scan.rows(tile, job, row) else { break };
+        let mut block = 0;
+        while T::BLOCKS_OF_ROW >= 7 && block + 7 <= blocks {
+            sparse_strip::<T, 7>(tile, job, &scan, block, row, rows, y)?;
+            block += 7;
+        }
+        while T::BLOCKS_OF_ROW >= 4 && block + 4 <= blocks {
+            sparse_strip::<T, 4>(tile, job, &scan, block, row, rows, y)?;
+            block += 4;
+        }
+        while T::BLOCKS_OF_ROW >= 2 && block + 2 <= blocks {
+            sparse_strip::<T, 2>(tile, job, &scan, block, row, rows, y)?;
+            block += 2;
+        }
+        while block < blocks {
+            sparse_strip::<T, 1>(tile, job, &scan, block, row, rows, y)?;
+            block += 1;
+        }
+        row += rows;
+    }
+    if row == job.rows {
+        return Some(());
+    }
     let mut block = 0;
     while T::BLOCKS >= 4 && block + 4 <= blocks {
-        strip::<T, 4>(tile, job, block, y)?;
+        strip::<T, 4>(tile, job, block, row, y)?;
         block += 4;
     }
     if T::BLOCKS >= 3 && block + 3 <= blocks {
-        strip::<T, 3>(tile, job, block, y)?;
+        strip::<T, 3>(tile, job, block, row, y)?;
         block += 3;
     }
     while T::BLOCKS >= 2 && block + 2 <= blocks {
-        strip::<T, 2>(tile, job, block, y)?;
+        strip::<T, 2>(tile, job, block, row, y)?;
         block += 2;
     }
     while block < blocks {
-        strip::<T, 1>(tile, job, block, y)?;
+        strip::<T, 1>(tile, job, block, row, y)?;
         block += 1;
     }
     Some(())
 }
 
-/// All rows of B blocks.
+/// All rows from `row` on of B blocks.
 #[inline(always)]
 fn strip<T: Tile, const B: usize>(
     tile: T,
     job: &Convolve<'_>,
     block: usize,
+    mut row: usize,
     y: &mut [u8],
 ) -> Option<()> {
     let columns = Columns::<B>::read(job, block)?;
-    let mut row = 0;
     while T::ROWS >= 4 && row + 4 <= job.rows {
         part::<T, 4, B>(tile, job, &columns, row, y)?;
         row += 4;
@@ -184,74 +385,124 @@ fn strip<T: Tile, const B: usize>(
 }
 
 /// What belongs to the columns of B blocks.
-struct Columns<const B: usize> {
+struct Columns<'a, const B: usize> {
     block: usize,
-    bias: [Sums; B],
-    multiplier: [Sums; B],
-    factor: [Sums; B],
-    offset: [Sums; B],
+    bias: &'a [Column; B],
+    multiplier: &'a [Column; B],
+    /// Factors and offsets.
+    residual: Option<[&'a [Column; B]; 2]>,
 }
 
-impl<const B: usize> Columns<B> {
+impl<'a, const B: usize> Columns<'a, B> {
     #[inline(always)]
-    fn read(job: &Convolve<'_>, block: usize) -> Option<Self> {
-        let residual = job.residual.as_ref();
+    fn read(job: &Convolve<'a>, block: usize) -> Option<Self> {
+        let columns = |t: &'a [[u8; 4]]| t.as_chunks().0.get(block..)?.first_chunk();
         Some(Self {
             block,
-            bias: integers(job.bias, block)?,
-            multiplier: integers(job.multiplier, block)?,
-            factor: residual.map_or(Some([[0; BLOCK]; B]), |r| integers(r.factor, block))?,
-            offset: residual.map_or(Some([[0; BLOCK]; B]), |r| integers(r.offset, block))?,
+            bias: columns(job.bias)?,
+            multiplier: columns(job.multiplier)?,
+            residual: match &job.residual {
+                Some(residual) => Some([columns(residual.factor)?, columns(residual.offset)?]),
+                None => None,
+            },
         })
     }
-}
 
-#[inline(always)]
-fn integers<const B: usize>(tensor: &[[u8; 4]], block: usize) -> Option<[Sums; B]> {
-    let mut out = [[0; BLOCK]; B];
-    let from = tensor.get(block * BLOCK..)?;
-    for (out, bytes) in out.as_flattened_mut().iter_mut().zip(from) {
-        *out = integer(bytes);
+    /// The bias.
+    #[inline(always)]
+    fn sums<T: Tile>(&self, tile: T) -> [T::Sums; B] {
+        let mut sums = [tile.sums(&[[0; 4]; BLOCK]); B];
+        for (sums, bias) in sums.iter_mut().zip(self.bias) {
+            *sums = tile.sums(bias);
+        }
+        sums
     }
-    Some(out)
+
+    /// Their weights of one tap.
+    #[inline(always)]
+    fn weights(&self, job: &Convolve<'a>, tap: usize) -> Option<[&'a [Group]; B]> {
+        let mut weights = [[].as_slice(); B];
+        for (b, w) in weights.iter_mut().enumerate() {
+            let from = ((self.block + b) * job.taps + tap) * job.groups;
+            *w = job.weight.get(from..)?.get(..job.groups)?;
+        }
+        Some(weights)
+    }
 }
 
-/// R rows of B blocks: the sums, then everything that is done with them.
+/// R rows of B blocks, in full.
 #[inline(always)]
 fn part<T: Tile, const R: usize, const B: usize>(
     tile: T,
     job: &Convolve<'_>,
-    columns: &Columns<B>,
+    columns: &Columns<'_, B>,
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
-    let mut sums = [columns.bias; R];
+    let mut sums = [columns.sums(tile); R];
     for tap in 0..job.taps {
         let mut x = [[].as_slice(); R];
         for (r, x) in x.iter_mut().enumerate() {
             let from = job.x.get((row + r) * job.stride + tap * job.tap_stride..)?;
             *x = from.as_chunks().0.get(..job.groups)?;
         }
-        let mut w = [[].as_slice(); B];
-        for (b, w) in w.iter_mut().enumerate() {
-            let from = ((columns.block + b) * job.taps + tap) * job.groups;
-            *w = job.weight.get(from..)?.get(..job.groups)?;
-        }
-        tile.multiply_add(x, w, &mut sums);
+        tile.multiply_add(job.groups, x, columns.weights(job, tap)?, &mut sums);
     }
-    if let Some(residual) = &job.residual {
+    finish(tile, job, columns, sums, row, y)
+}
+
+/// `rows` rows from `first_row` on of B blocks, without the zeros.
+#[inline(always)]
+fn sparse_strip<T: Tile, const B: usize>(
+    tile: T,
+    job: &Convolve<'_>,
+    scan: &Scan,
+    block: usize,
+    first_row: usize,
+    rows: usize,
+    y: &mut [u8],
+) -> Option<()> {
+    let columns = Columns::<B>::read(job, block)?;
+    let w = columns.weights(job, 0)?;
+    let x = job.x.get(first_row * job.stride..)?.as_chunks().0;
+    let bias = columns.sums(tile);
+    let mut row = 0;
+    while row < rows {
+        let mut sums = bias;
+        let list = scan.window(row, job.groups)?;
+        tile.multiply_add_listed(list, row * scan.groups, x, w, &mut sums);
+        if job.pool.get() == 2 {
+            let mut second = bias;
+            let list = scan.window(row + 1, job.groups)?;
+            tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second);
+            finish(tile, job, &columns, [sums, second], first_row + row, y)?;
+            row += 2;
+        } else {
+            finish(tile, job, &columns, [sums], first_row + row, y)?;
+            row += 1;
+        }
+    }
+    Some(())
+}
+
+/// Everything that is done with sums.
+#[inline(always)]
+fn finish<T: Tile, const R: usize, const B: usize>(
+    tile: T,
+    job: &Convolve<'_>,
+    columns: &Columns<'_, B>,
+    mut sums: [[T::Sums; B]; R],
+    row: usize,
+    y: &mut [u8],
+) -> Option<()> {
+    if let (Some(residual), Some([factor, offset])) = (&job.residual, columns.residual) {
         for (r, sums) in sums.iter_mut().enumerate() {
-            if job.relu {
-                sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = (*sum).max(0));
-            }
             let from = (row + r) * job.stride + columns.block * BLOCK;
-            let x = residual.centre.get(from..)?;
-            let factors = columns.factor.as_flattened().iter().zip(columns.offset.as_flattened());
-            for ((sum, x), (factor, offset)) in
-                sums.as_flattened_mut().iter_mut().zip(x).zip(factors)
+            let x: &[[u8; BLOCK]; B] = residual.centre.get(from..)?.as_chunks().0.first_chunk()?;
+            for ((sums, x), (factor, offset)) in
+                sums.iter_mut().zip(x).zip(factor.iter().zip(offset))
             {
-                let x = i32::from(*x).wrapping_mul(*factor).wrapping_add(*offset);
-                *sum = sum.wrapping_add(x);
+                *sums = tile.add_residual(*sums, job.relu, x, factor, offset);
             }
         }
     }
@@ -260,37 +511,39 @@ fn part<T: Tile, const R: usize, const B: usize>(
         let mut pairs = sums.chunks_exact(2);
         for (r, pair) in pairs.by_ref().enumerate() {
             let [a, b] = pair else { return None };
-            store(tile, job, columns, [a, b], row / 2 + r, y)?;
+            let mut larger = *a;
+            for (a, b) in larger.iter_mut().zip(b) {
+                *a = tile.max(*a, *b);
+            }
+            store(tile, job, columns, &larger, row / 2 + r, y)?;
         }
         return pairs.remainder().is_empty().then_some(());
     }
     for (r, sums) in sums.iter().enumerate() {
-        store(tile, job, columns, [sums, sums], row + r, y)?;
+        store(tile, job, columns, sums, row + r, y)?;
     }
     Some(())
 }
 
-/// Writes one row of `y`, the larger of two rows of sums, requantised.
+/// Writes one row of `y`.
 #[inline(always)]
 fn store<T: Tile, const B: usize>(
     tile: T,
     job: &Convolve<'_>,
-    columns: &Columns<B>,
-    [a, b]: [&[Sums; B]; 2],
+    columns: &Columns<'_, B>,
+    sums: &[T::Sums; B],
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
     // Requantised, what relu makes zero is `zero`. (With a residual, relu came before.)
     let low = if job.relu && job.residual.is_none() { job.zero } else { 0 };
     let y = y.get_mut(row * job.columns.get() + columns.block * BLOCK..)?;
-    let (y, _) = y.get_mut(..B * BLOCK)?.as_chunks_mut::<BLOCK>();
-    let sums = a.iter().zip(b).zip(&columns.multiplier);
-    for (y, ((a, b), multiplier)) in y.iter_mut().zip(sums) {
+    let y: &mut [[u8; BLOCK]; B] = y.as_chunks_mut().0.first_chunk_mut()?;
+    for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(columns.multiplier)) {
         if job.table.is_empty() {
-            *y = tile.requantise([a, b], multiplier, job.zero, low);
+            *y = tile.requantise(*sums, multiplier, job.zero, low);
         } else {
-            // (Only convolutions without a table are pooled.)
-            look_up(job.table, a, multiplier, y)?;
+            look_up(job.table, &tile.integers(*sums), multiplier, y)?;
         }
     }
     Some(())
@@ -298,9 +551,14 @@ fn store<T: Tile, const B: usize>(
 
 /// Activations from a table. (Not inlined: rare, and most of the code otherwise.)
 #[inline(never)]
-fn look_up(table: &[u8], sums: &Sums, multiplier: &Sums, y: &mut [u8; BLOCK]) -> Option<()> {
+fn look_up(
+    table: &[u8],
+    sums: &[i32; BLOCK],
+    multiplier: &Column,
+    y: &mut [u8; BLOCK],
+) -> Option<()> {
     for (y, (sum, multiplier)) in y.iter_mut().zip(sums.iter().zip(multiplier)) {
-        let index = requantise(*sum, *multiplier).clamp(-128, 127) + 128;
+        let index = requantise(*sum, integer(multiplier)).clamp(-128, 127) + 128;
         *y = (*table.get(index as usize)? as i8).max(0) as u8;
     }
     Some(())

@@ -1,7 +1,8 @@
 //! Kernels for x86-64, and which of them the processor has.
 
-use super::float::{self, Product};
-use super::int8::{self, BLOCK, Convolve, Group, Sums, Tile};
+use super::float::{self, Product, Width};
+use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
+use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
@@ -10,6 +11,7 @@ use core::arch::x86_64::*;
 pub(super) fn has(backend: Backend) -> bool {
     const OSXSAVE: u32 = 1 << 27;
     const SSE41: u32 = 1 << 19;
+    const POPCNT: u32 = 1 << 23;
     const AVX2: u32 = 1 << 5;
     const AVX512: u32 = (1 << 16) | (1 << 30) | (1 << 31); // F, BW, VL
     const VNNI: u32 = 1 << 11;
@@ -32,10 +34,12 @@ pub(super) fn has(backend: Backend) -> bool {
         Backend::Avx2 => saved & YMM == YMM && seven.ebx & AVX2 != 0,
         Backend::Avx512Vnni => {
             saved & ZMM == ZMM
+                && one.ecx & POPCNT != 0
                 && seven.ebx & AVX2 != 0
                 && seven.ebx & AVX512 == AVX512
                 && seven.ecx & VNNI != 0
         }
+        _ => false,
     }
 }
 
@@ -45,25 +49,40 @@ fn saved_registers() -> u64 {
     unsafe { _xgetbv(0) }
 }
 
-pub(super) fn multiply_add(kernels: Kernels, product: Product<'_>, y: &mut [f32]) -> Option<()> {
+pub(super) fn multiply_add(kernels: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     // SAFETY: `Kernels` exist only for what the machine has.
     unsafe {
         match kernels.backend() {
             Backend::Avx512Vnni => multiply_add_avx512(product, y),
             Backend::Avx2 => multiply_add_avx2(product, y),
-            _ => float::multiply_add::<8>(product, y),
+            _ => float::multiply_add(float::Narrow, product, y),
         }
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn multiply_add_avx2(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<16>(product, y)
+fn multiply_add_avx2(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(Avx2, product, y)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn multiply_add_avx512(product: Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add::<48>(product, y)
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+fn multiply_add_avx512(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
+    float::multiply_add(Avx512Vnni, product, y)
+}
+
+impl Width for Avx2 {
+    const WIDE: usize = 16;
+    const WIDE_ROW: usize = 48;
+}
+
+impl Width for Avx512Vnni {
+    const WIDE: usize = 64;
+    const WIDE_ROW: usize = 112;
+
+    #[inline(always)]
+    fn list_nonzero(self, x: &[f32], first: u16, list: &mut [u16]) -> usize {
+        list_nonzero_avx512(bytemuck::must_cast_slice(x), 0x7fff_ffff, first, list)
+    }
 }
 
 pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
@@ -77,7 +96,7 @@ pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Op
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
 fn convolve_avx512(job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
     int8::convolve(Avx512Vnni, job, y)
 }
@@ -92,74 +111,113 @@ fn convolve_sse41(job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
     int8::convolve(Sse41, job, y)
 }
 
-pub(super) fn dot(_: Kernels, x: &[i16], w: &[u8]) -> i32 {
-    // SAFETY: `Kernels::dot` calls this for AVX2 and above only.
-    unsafe { dot_avx2(x, w) }
+pub(super) fn dots(_: Kernels, x: &[i16], w: &[u8]) -> [i32; 4] {
+    // SAFETY: `Kernels::dots` calls this for AVX2 and above only.
+    unsafe { dots_avx2(x, w) }
+}
+
+/// All four rows at once, so that the inputs are read once.
+#[target_feature(enable = "avx2")]
+fn dots_avx2(x: &[i16], w: &[u8]) -> [i32; 4] {
+    let (chunks, rest) = x.as_chunks::<16>();
+    if w.len() != 4 * x.len() || !rest.is_empty() {
+        return int8::dots(x, w);
+    }
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (i, x) in chunks.iter().enumerate() {
+        // SAFETY: the last chunk of the last row ends where `w` does.
+        unsafe {
+            let x16 = _mm256_loadu_si256(x.as_ptr().cast());
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let w = w.as_ptr().add(row * chunks.len() * 16 + i * 16);
+                let w = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.cast()));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x16, w));
+            }
+        }
+    }
+    let [a, b, c, d] = sums;
+    let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    let mut out = [0; 4];
+    // SAFETY: four of 32 bits.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
+}
+
+pub(super) fn pool(_: Kernels, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    // SAFETY: `Kernels::pool` calls this for AVX2 and above only.
+    unsafe { pool_avx2(rows, maxima, sums) }
 }
 
 #[target_feature(enable = "avx2")]
-fn dot_avx2(x: &[i16], w: &[u8]) -> i32 {
-    int8::dot(x, w)
-}
-
-/// Groups that all slices have.
-#[inline(always)]
-fn shortest<const R: usize, const B: usize>(x: &[&[[u8; 4]]; R], w: &[&[Group]; B]) -> usize {
-    let x = x.iter().map(|x| x.len()).fold(usize::MAX, usize::min);
-    w.iter().map(|w| w.len()).fold(x, usize::min)
+fn pool_avx2(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
+    int8::pool(rows, maxima, sums);
 }
 
 /// Only used inside functions that enable its instructions.
 #[derive(Clone, Copy)]
 struct Avx512Vnni;
 
+// SAFETY, of all blocks: the caller enables the instructions; references and arrays are as long
+// as the vectors read from and written to them.
 impl Tile for Avx512Vnni {
     const ROWS: usize = 4;
     const BLOCKS: usize = 4;
+    const BLOCKS_OF_ROW: usize = 7;
+    const SPARSE: usize = 8;
+
+    type Sums = __m512i;
+    type Activations = __m512i;
 
     #[inline(always)]
-    fn multiply_add<const R: usize, const B: usize>(
+    fn sums(self, column: &Column) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_loadu_si512(column.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, sums: __m512i, x: __m512i, w: &Group) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_max_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_residual(
         self,
-        x: [&[[u8; 4]]; R],
-        w: [&[Group]; B],
-        sums: &mut [[Sums; B]; R],
-    ) {
-        let groups = shortest(&x, &w);
-        // SAFETY: the caller enables the instructions. Loads and stores are of one `Group`,
-        // `[u8; 4]` or `Sums`, at indices below every slice's length.
+        sums: __m512i,
+        relu: bool,
+        x: &[u8; BLOCK],
+        factor: &Column,
+        offset: &Column,
+    ) -> __m512i {
+        // SAFETY: above.
         unsafe {
-            let mut total = [[_mm512_setzero_si512(); B]; R];
-            for (total, sums) in total.iter_mut().zip(&*sums) {
-                for (total, sums) in total.iter_mut().zip(sums) {
-                    *total = _mm512_loadu_si512(sums.as_ptr().cast());
-                }
-            }
-            for group in 0..groups {
-                let w = w.map(|w| _mm512_loadu_si512(w.get_unchecked(group).as_ptr().cast()));
-                for (total, x) in total.iter_mut().zip(x) {
-                    let x = _mm512_set1_epi32(i32::from_le_bytes(*x.get_unchecked(group)));
-                    for (total, w) in total.iter_mut().zip(w) {
-                        *total = _mm512_dpbusd_epi32(*total, x, w);
-                    }
-                }
-            }
-            for (total, sums) in total.iter().zip(sums) {
-                for (total, sums) in total.iter().zip(sums) {
-                    _mm512_storeu_si512(sums.as_mut_ptr().cast(), *total);
-                }
-            }
+            let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let x = _mm512_mullo_epi32(x, self.sums(factor));
+            let low = _mm512_set1_epi32(if relu { 0 } else { i32::MIN });
+            let sums = _mm512_max_epi32(sums, low);
+            _mm512_add_epi32(_mm512_add_epi32(sums, x), self.sums(offset))
         }
     }
 
     #[inline(always)]
-    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
+    fn requantise(self, sums: __m512i, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
-        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        // SAFETY: above.
         unsafe {
-            let (a, b) =
-                (_mm512_loadu_si512(a.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().cast()));
-            let sums = _mm512_max_epi32(a, b);
-            let multiplier = _mm512_loadu_si512(multiplier.as_ptr().cast());
+            let multiplier = self.sums(multiplier);
             let half = _mm512_set1_epi64(1 << 31);
             // 64-bit products of the even and of the odd columns; their upper halves.
             let even = _mm512_add_epi64(_mm512_mul_epi32(sums, multiplier), half);
@@ -174,6 +232,65 @@ impl Tile for Avx512Vnni {
         }
         out
     }
+
+    #[inline(always)]
+    fn integers(self, sums: __m512i) -> [i32; BLOCK] {
+        let mut out = [0; BLOCK];
+        // SAFETY: above.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sums) };
+        out
+    }
+
+    #[inline(always)]
+    fn multiply_add_listed<const B: usize>(
+        self,
+        list: &[u16],
+        first: usize,
+        x: &[[u8; 4]],
+        w: [&[Group]; B],
+        sums: &mut [Self::Sums; B],
+    ) {
+        multiply_add_listed(self, list, first, x, w, sums);
+    }
+
+    #[inline(always)]
+    fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
+        list_nonzero_avx512(x, -1, first, list)
+    }
+}
+
+/// The indices, counted from `first`, of what is not zero in the bits of `mask`; how many.
+/// Only used inside functions that enable AVX-512 F and VL.
+#[inline(always)]
+fn list_nonzero_avx512(x: &[[u8; 4]], mask: i32, first: u16, list: &mut [u16]) -> usize {
+    let mut count = 0;
+    let mut first = i32::from(first);
+    for x in x.chunks(16) {
+        let there = (1_u32 << x.len()).wrapping_sub(1) as u16;
+        // A vector's 16 are written, of which later ones overwrite what is too many.
+        let Some(place) = list.get_mut(count..) else { return count };
+        // SAFETY: the caller enables the instructions; masked lanes are not read, and 16 are
+        // written.
+        unsafe {
+            let x = _mm512_maskz_loadu_epi32(there, x.as_ptr().cast());
+            let found = _mm512_test_epi32_mask(x, _mm512_set1_epi32(mask));
+            let indices = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let indices = _mm512_add_epi32(indices, _mm512_set1_epi32(first));
+            let indices = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(found, indices));
+            if let Some(place) = place.first_chunk_mut::<16>() {
+                _mm256_storeu_si256(place.as_mut_ptr().cast(), indices);
+            } else {
+                let mut all = [0; 16];
+                _mm256_storeu_si256(all.as_mut_ptr().cast(), indices);
+                for (place, index) in place.iter_mut().zip(all) {
+                    *place = index;
+                }
+            }
+            count += found.count_ones() as usize;
+        }
+        first += 16;
+    }
+    count
 }
 
 /// Only used inside functions that enable its instructions.
@@ -183,59 +300,94 @@ struct Avx2;
 impl Tile for Avx2 {
     const ROWS: usize = 4;
     const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 4;
+    const SPARSE: usize = 14;
+
+    type Sums = [__m256i; 2];
+    type Activations = __m256i;
 
     #[inline(always)]
-    fn multiply_add<const R: usize, const B: usize>(
-        self,
-        x: [&[[u8; 4]]; R],
-        w: [&[Group]; B],
-        sums: &mut [[Sums; B]; R],
-    ) {
-        const VECTORS: usize = BLOCK / 8;
-        let groups = shortest(&x, &w);
-        // SAFETY: the caller enables the instructions. Loads and stores are of parts of one
-        // `Group`, `[u8; 4]` or `Sums`, at indices below every slice's length.
+    fn sums(self, column: &Column) -> Self::Sums {
+        let column = column.as_ptr();
+        // SAFETY: as above.
+        unsafe { [_mm256_loadu_si256(column.cast()), _mm256_loadu_si256(column.add(8).cast())] }
+    }
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> __m256i {
+        // SAFETY: as above.
+        unsafe { _mm256_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, [a, b]: Self::Sums, x: __m256i, w: &Group) -> Self::Sums {
+        let w = w.as_ptr();
+        // SAFETY: as above.
         unsafe {
             let ones = _mm256_set1_epi16(1);
-            let mut total = [[[_mm256_setzero_si256(); VECTORS]; B]; R];
-            for (total, sums) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                for (v, total) in total.iter_mut().enumerate() {
-                    *total = _mm256_loadu_si256(sums.as_ptr().add(8 * v).cast());
-                }
-            }
-            for group in 0..groups {
-                for (b, w) in w.iter().enumerate() {
-                    let w = w.get_unchecked(group).as_ptr();
-                    let w: [__m256i; VECTORS] =
-                        core::array::from_fn(|v| _mm256_loadu_si256(w.add(32 * v).cast()));
-                    for (total, x) in total.iter_mut().zip(x) {
-                        let x = _mm256_set1_epi32(i32::from_le_bytes(*x.get_unchecked(group)));
-                        for (total, w) in total.get_unchecked_mut(b).iter_mut().zip(w) {
-                            // Seven bits times eight: a pair of products fits 16.
-                            let pairs = _mm256_maddubs_epi16(x, w);
-                            *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
-                        }
-                    }
-                }
-            }
-            for (total, sums) in total.as_flattened().iter().zip(sums.as_flattened_mut()) {
-                for (v, total) in total.iter().enumerate() {
-                    _mm256_storeu_si256(sums.as_mut_ptr().add(8 * v).cast(), *total);
-                }
-            }
+            // Seven bits times eight: a pair of products fits 16.
+            let first = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.cast()));
+            let second = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.add(32).cast()));
+            [
+                _mm256_add_epi32(a, _mm256_madd_epi16(first, ones)),
+                _mm256_add_epi32(b, _mm256_madd_epi16(second, ones)),
+            ]
         }
     }
 
     #[inline(always)]
-    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
+    fn max(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        // SAFETY: as above.
+        unsafe { [_mm256_max_epi32(a[0], b[0]), _mm256_max_epi32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn add_residual(
+        self,
+        mut sums: Self::Sums,
+        relu: bool,
+        x: &[u8; BLOCK],
+        factor: &Column,
+        offset: &Column,
+    ) -> Self::Sums {
+        let columns = self.sums(factor).into_iter().zip(self.sums(offset));
+        let low = if relu { 0 } else { i32::MIN };
+        for ((sums, x), (factor, offset)) in sums.iter_mut().zip(x.as_chunks::<8>().0).zip(columns)
+        {
+            // SAFETY: as above.
+            unsafe {
+                let x = _mm256_cvtepu8_epi32(_mm_loadu_si64(x.as_ptr()));
+                let larger = _mm256_max_epi32(*sums, _mm256_set1_epi32(low));
+                let x = _mm256_add_epi32(_mm256_mullo_epi32(x, factor), offset);
+                *sums = _mm256_add_epi32(larger, x);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn requantise(
+        self,
+        mut sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: i32,
+    ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
-        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        // SAFETY: as above.
         unsafe {
-            let (a, b, m) = (a.as_ptr(), b.as_ptr(), multiplier.as_ptr());
-            let first = requantise_avx2([a, b, m], zero);
-            let second = requantise_avx2([a.add(8), b.add(8), m.add(8)], zero);
+            for (value, multiplier) in sums.iter_mut().zip(self.sums(multiplier)) {
+                let half = _mm256_set1_epi64x(1 << 31);
+                // 64-bit products of the even and of the odd columns; their upper halves.
+                let even = _mm256_add_epi64(_mm256_mul_epi32(*value, multiplier), half);
+                let sums = _mm256_srli_epi64::<32>(*value);
+                let multiplier = _mm256_srli_epi64::<32>(multiplier);
+                let odd = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
+                *value = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
+                *value = _mm256_add_epi32(*value, _mm256_set1_epi32(zero));
+            }
             // Packing saturates, to 16 bits and then to 0..=255.
-            let value = _mm256_packs_epi32(first, second);
+            let value = _mm256_packs_epi32(sums[0], sums[1]);
             let value = _mm256_permute4x64_epi64::<0b11_01_10_00>(value);
             let (bottom, top) =
                 (_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
@@ -244,6 +396,29 @@ impl Tile for Avx2 {
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
         }
         out
+    }
+
+    #[inline(always)]
+    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
+        let mut out = [0; BLOCK];
+        // SAFETY: as above.
+        unsafe {
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), sums[0]);
+            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), sums[1]);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn multiply_add_listed<const B: usize>(
+        self,
+        list: &[u16],
+        first: usize,
+        x: &[[u8; 4]],
+        w: [&[Group]; B],
+        sums: &mut [Self::Sums; B],
+    ) {
+        multiply_add_listed(self, list, first, x, w, sums);
     }
 }
 
@@ -254,102 +429,125 @@ struct Sse41;
 impl Tile for Sse41 {
     const ROWS: usize = 2;
     const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 2;
+    const SPARSE: usize = 14;
+
+    type Sums = [__m128i; 4];
+    type Activations = __m128i;
 
     #[inline(always)]
-    fn multiply_add<const R: usize, const B: usize>(
-        self,
-        x: [&[[u8; 4]]; R],
-        w: [&[Group]; B],
-        sums: &mut [[Sums; B]; R],
-    ) {
-        const VECTORS: usize = BLOCK / 4;
-        let groups = shortest(&x, &w);
+    fn sums(self, column: &Column) -> Self::Sums {
+        let column = column.as_ptr();
         // SAFETY: as above.
         unsafe {
-            let ones = _mm_set1_epi16(1);
-            let mut total = [[[_mm_setzero_si128(); VECTORS]; B]; R];
-            for (total, sums) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                for (v, total) in total.iter_mut().enumerate() {
-                    *total = _mm_loadu_si128(sums.as_ptr().add(4 * v).cast());
-                }
-            }
-            for group in 0..groups {
-                for (b, w) in w.iter().enumerate() {
-                    let w = w.get_unchecked(group).as_ptr();
-                    let w: [__m128i; VECTORS] =
-                        core::array::from_fn(|v| _mm_loadu_si128(w.add(16 * v).cast()));
-                    for (total, x) in total.iter_mut().zip(x) {
-                        let x = _mm_set1_epi32(i32::from_le_bytes(*x.get_unchecked(group)));
-                        for (total, w) in total.get_unchecked_mut(b).iter_mut().zip(w) {
-                            let pairs = _mm_maddubs_epi16(x, w);
-                            *total = _mm_add_epi32(*total, _mm_madd_epi16(pairs, ones));
-                        }
-                    }
-                }
-            }
-            for (total, sums) in total.as_flattened().iter().zip(sums.as_flattened_mut()) {
-                for (v, total) in total.iter().enumerate() {
-                    _mm_storeu_si128(sums.as_mut_ptr().add(4 * v).cast(), *total);
-                }
-            }
+            [
+                _mm_loadu_si128(column.cast()),
+                _mm_loadu_si128(column.add(4).cast()),
+                _mm_loadu_si128(column.add(8).cast()),
+                _mm_loadu_si128(column.add(12).cast()),
+            ]
         }
     }
 
     #[inline(always)]
-    fn requantise(self, [a, b]: [&Sums; 2], multiplier: &Sums, zero: i32, low: i32) -> [u8; BLOCK] {
+    fn activations(self, x: &[u8; 4]) -> __m128i {
+        // SAFETY: as above.
+        unsafe { _mm_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Self::Sums, x: __m128i, w: &Group) -> Self::Sums {
+        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
+            // SAFETY: as above.
+            unsafe {
+                let pairs = _mm_maddubs_epi16(x, _mm_loadu_si128(w.as_ptr().cast()));
+                *sums = _mm_add_epi32(*sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn max(self, mut a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        for (a, b) in a.iter_mut().zip(b) {
+            // SAFETY: as above.
+            *a = unsafe { _mm_max_epi32(*a, b) };
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn add_residual(
+        self,
+        mut sums: Self::Sums,
+        relu: bool,
+        x: &[u8; BLOCK],
+        factor: &Column,
+        offset: &Column,
+    ) -> Self::Sums {
+        let columns = self.sums(factor).into_iter().zip(self.sums(offset));
+        let low = if relu { 0 } else { i32::MIN };
+        for ((sums, x), (factor, offset)) in sums.iter_mut().zip(x.as_chunks::<4>().0).zip(columns)
+        {
+            // SAFETY: as above.
+            unsafe {
+                let x = _mm_cvtepu8_epi32(_mm_cvtsi32_si128(i32::from_le_bytes(*x)));
+                let x = _mm_mullo_epi32(x, factor);
+                let larger = _mm_max_epi32(*sums, _mm_set1_epi32(low));
+                *sums = _mm_add_epi32(_mm_add_epi32(larger, x), offset);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn requantise(
+        self,
+        mut sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: i32,
+    ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
-        // SAFETY: the caller enables the instructions; `Sums` are 64 bytes, `out` is 16.
+        // SAFETY: as above.
         unsafe {
-            let (a, b, m) = (a.as_ptr(), b.as_ptr(), multiplier.as_ptr());
-            let first = requantise_sse41([a, b, m], zero);
-            let second = requantise_sse41([a.add(4), b.add(4), m.add(4)], zero);
-            let third = requantise_sse41([a.add(8), b.add(8), m.add(8)], zero);
-            let fourth = requantise_sse41([a.add(12), b.add(12), m.add(12)], zero);
-            let (first, third) = (_mm_packs_epi32(first, second), _mm_packs_epi32(third, fourth));
-            let value = _mm_min_epu8(_mm_packus_epi16(first, third), _mm_set1_epi8(127));
+            for (value, multiplier) in sums.iter_mut().zip(self.sums(multiplier)) {
+                let half = _mm_set1_epi64x(1 << 31);
+                let even = _mm_add_epi64(_mm_mul_epi32(*value, multiplier), half);
+                let sums = _mm_srli_epi64::<32>(*value);
+                let multiplier = _mm_srli_epi64::<32>(multiplier);
+                let odd = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
+                *value = _mm_blend_epi16::<0b1100_1100>(_mm_srli_epi64::<32>(even), odd);
+                *value = _mm_add_epi32(*value, _mm_set1_epi32(zero));
+            }
+            let first = _mm_packs_epi32(sums[0], sums[1]);
+            let second = _mm_packs_epi32(sums[2], sums[3]);
+            let value = _mm_min_epu8(_mm_packus_epi16(first, second), _mm_set1_epi8(127));
             let value = _mm_max_epu8(value, _mm_set1_epi8(low as i8));
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
         }
         out
     }
-}
 
-/// Eight columns: the upper halves of the 64-bit products, of even and of odd columns.
-///
-/// # Safety
-/// AVX2; the pointers are good for eight values.
-#[inline(always)]
-unsafe fn requantise_avx2([a, b, multiplier]: [*const i32; 3], zero: i32) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let half = _mm256_set1_epi64x(1 << 31);
-        let sums = _mm256_max_epi32(_mm256_loadu_si256(a.cast()), _mm256_loadu_si256(b.cast()));
-        let multiplier = _mm256_loadu_si256(multiplier.cast());
-        let even = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
-        let sums = _mm256_srli_epi64::<32>(sums);
-        let multiplier = _mm256_srli_epi64::<32>(multiplier);
-        let odd = _mm256_add_epi64(_mm256_mul_epi32(sums, multiplier), half);
-        let value = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
-        _mm256_add_epi32(value, _mm256_set1_epi32(zero))
+    #[inline(always)]
+    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
+        let mut out = [0; BLOCK];
+        for (out, sums) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+            // SAFETY: as above.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+        }
+        out
     }
-}
 
-/// Four columns, as above.
-///
-/// # Safety
-/// SSE4.1; the pointers are good for four values.
-#[inline(always)]
-unsafe fn requantise_sse41([a, b, multiplier]: [*const i32; 3], zero: i32) -> __m128i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let half = _mm_set1_epi64x(1 << 31);
-        let sums = _mm_max_epi32(_mm_loadu_si128(a.cast()), _mm_loadu_si128(b.cast()));
-        let multiplier = _mm_loadu_si128(multiplier.cast());
-        let even = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
-        let sums = _mm_srli_epi64::<32>(sums);
-        let multiplier = _mm_srli_epi64::<32>(multiplier);
-        let odd = _mm_add_epi64(_mm_mul_epi32(sums, multiplier), half);
-        let value = _mm_blend_epi16::<0b1100_1100>(_mm_srli_epi64::<32>(even), odd);
-        _mm_add_epi32(value, _mm_set1_epi32(zero))
+    #[inline(always)]
+    fn multiply_add_listed<const B: usize>(
+        self,
+        list: &[u16],
+        first: usize,
+        x: &[[u8; 4]],
+        w: [&[Group]; B],
+        sums: &mut [Self::Sums; B],
+    ) {
+        multiply_add_listed(self, list, first, x, w, sums);
     }
 }

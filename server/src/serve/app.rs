@@ -70,7 +70,7 @@ impl App {
 
 /// The public routes; with an admin listener those of [`admin`] are not among them.
 pub(crate) fn public(app: &'static App) -> Router {
-    let api = Router::new()
+    let mut api = Router::new()
         .route("/predict", post(legacy::predict))
         .route("/check/", post(legacy::check))
         .route("/add", post(feedback::add))
@@ -80,8 +80,10 @@ pub(crate) fn public(app: &'static App) -> Router {
         .route("/v1/explain", post(urls::explain))
         .route("/v1/feedback", post(feedback::v1))
         .route("/v1/model", get(urls::model))
-        .merge(inference::routes())
-        .route_layer(middleware::from_fn_with_state(app, rate_limit));
+        .merge(inference::routes());
+    if app.settings.rate_limit.is_some() {
+        api = api.route_layer(middleware::from_fn_with_state(app, rate_limit));
+    }
     let mut routes = Router::new()
         .merge(api)
         .merge(page::routes())
@@ -115,21 +117,24 @@ fn surrounded(routes: Router<&'static App>, app: &'static App) -> Router {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AnyOrigin)
         .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER]);
-    // The last one is the outermost.
+    // From the outermost inwards. Each layer costs every request some copies of those within it,
+    // so they are few, and one stack.
+    let layers = (
+        middleware::from_fn_with_state(app, observe),
+        cors,
+        CatchPanicLayer::custom(panicked),
+        middleware::from_fn_with_state(app, deadline),
+    );
     routes
         .fallback(async || Problem::from(Error::NoSuchRoute))
         .method_not_allowed_fallback(async || Problem::from(Error::MethodNotAllowed))
-        .layer(middleware::from_fn(body::unpack))
-        .layer(middleware::from_fn_with_state(app, deadline))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(cors)
-        .layer(middleware::from_fn_with_state(app, body::read_to_the_end))
-        .layer(middleware::from_fn_with_state(app, observe))
+        .layer(layers)
         .with_state(app)
 }
 
 async fn deadline(State(app): State<&'static App>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(app.settings.request_timeout, next.run(request)).await {
+    let answer = body::unpack(request, next);
+    match tokio::time::timeout(app.settings.request_timeout, answer).await {
         Ok(response) => response,
         Err(_) => Problem::from(Error::RequestTimeout).into_response(),
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -70,11 +70,7 @@ const LEFTOVER_MAX: usize = 16 << 20;
 /// Reads what a handler has left of a body (it was too large, or the path is unknown) before the
 /// answer goes out. Otherwise the connection would have to be cut off while its client writes,
 /// who then sees a broken connection and not the answer, or loses its next request.
-pub(crate) async fn read_to_the_end(
-    State(app): State<&'static App>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn read_to_the_end(app: &App, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body = Arc::new(Mutex::new(body));
     let response = next.run(Request::from_parts(parts, Body::new(Lent(body.clone())))).await;

@@ -4,20 +4,22 @@
 //! own deadline counts, and whenever its client takes no more of an answer. At the limit of
 //! connections the one that has rested for longest is closed to make room, so that clients which
 //! hold connections without need (slow heads, slow bodies, slow readers, idlers) cannot keep
-//! others out.
+//! others out. Where none rests, new ones are answered 503 without becoming a connection of ours.
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -39,10 +41,13 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How long a look for room that found none counts.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// How long a client may take to receive the farewell of a closed connection.
+/// How long a farewell waits for the request that it answers.
+const FIRST_WORD: Duration = Duration::from_millis(250);
+
+/// How long a farewell may take in all.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Farewells at the same time.
+/// Farewells that wait for their clients at the same time; in a flood the others do not wait.
 pub(crate) const FAREWELLS_MAX: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,61 +60,74 @@ enum Phase {
     Body,
     /// The request is worked on or its answer is being sent.
     Working,
-    /// Chosen to make room.
-    Leaving,
 }
 
 /// What is known about one connection.
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
-    phase: Mutex<(Phase, Instant)>,
-    /// Since when the client takes no more of its answer.
-    stalled: Mutex<Option<Instant>>,
+    state: Mutex<State>,
     leave: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// Something was sent since this request began.
+    answering: bool,
+    /// Since when the client takes no more of its answer.
+    stalled: Option<Instant>,
+    /// Chosen to make room.
+    leaving: bool,
 }
 
 impl Connection {
     fn new(peer: SocketAddr, phase: Phase) -> Arc<Self> {
-        let phase = Mutex::new((phase, Instant::now()));
-        Arc::new(Self { peer, phase, stalled: Mutex::default(), leave: Notify::new() })
+        let since = Instant::now();
+        let state = State { phase, since, answering: false, stalled: None, leaving: false };
+        Arc::new(Self { peer, state: Mutex::new(state), leave: Notify::new() })
     }
 
-    fn phase(&self) -> (Phase, Instant) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, next: Phase) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (next, Instant::now());
+        self.state().enter(next);
     }
 
     fn pass(&self, from: Phase, next: Phase) {
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        if phase.0 == from {
-            *phase = (next, Instant::now());
+        let mut state = self.state();
+        if state.phase == from {
+            state.enter(next);
         }
-    }
-
-    fn stalled(&self) -> Option<Instant> {
-        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wrote(&self, at_once: bool) {
-        let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-        *stalled = if at_once { None } else { stalled.or_else(|| Some(Instant::now())) };
-    }
-
-    /// Since when nothing is done for this connection; `None` while it is worked on.
-    fn resting(&self) -> Option<Instant> {
-        match self.phase() {
-            (Phase::Leaving, _) => None,
-            (Phase::Working, _) => self.stalled(),
-            (_, since) => Some(since),
-        }
+        let mut state = self.state();
+        state.answering = true;
+        state.stalled = if at_once { None } else { state.stalled.or_else(|| Some(Instant::now())) };
     }
 
     /// A stream of lines says that it is alive.
     pub(crate) fn touch(&self) {
         self.pass(Phase::Body, Phase::Body);
+    }
+}
+
+impl State {
+    fn enter(&mut self, next: Phase) {
+        self.answering &= next != Phase::Head;
+        (self.phase, self.since) = (next, Instant::now());
+    }
+
+    /// Since when nothing is done for this connection; `None` while it is worked on.
+    fn resting(&self) -> Option<Instant> {
+        match self.phase {
+            _ if self.leaving => None,
+            Phase::Working => self.stalled,
+            _ => Some(self.since),
+        }
     }
 }
 
@@ -143,14 +161,14 @@ impl Connections {
             }
             let oldest = open
                 .values()
-                .filter_map(|other| Some((other.resting()?, other)))
+                .filter_map(|other| Some((other.state().resting()?, other)))
                 .min_by_key(|(since, _)| *since)
                 .filter(|(since, _)| now.duration_since(*since) >= SETTLED);
             let Some((_, oldest)) = oldest else {
                 *full_until = now + LOOK_AGAIN;
                 return None;
             };
-            oldest.enter(Phase::Leaving);
+            oldest.state().leaving = true;
             oldest.leave.notify_one();
             metrics.connections_evicted.inc();
         }
@@ -222,7 +240,7 @@ impl Listener {
         let connection = Connection::new(peer, phase);
         let Some(entered) = self.connections.enter(&connection, &self.metrics) else {
             self.metrics.connections_refused.inc();
-            tokio::spawn(say_goodbye(stream, BUSY));
+            self.turn_away(stream);
             return;
         };
         let (routes, settings) = (self.routes.clone(), self.settings);
@@ -244,6 +262,30 @@ impl Listener {
                     }
                 });
             }
+        }
+    }
+
+    /// Tells a client for which there is no room to come back.
+    fn turn_away(&self, stream: TcpStream) {
+        match (FAREWELLS.try_acquire(), self.tls.clone()) {
+            (Ok(leave), None) => {
+                tokio::spawn(async move {
+                    let _leave = leave;
+                    let _ = timeout(FAREWELL, farewell(stream, BUSY)).await;
+                });
+            }
+            (Ok(leave), Some(tls)) => {
+                tokio::spawn(async move {
+                    let _leave = leave;
+                    let encrypted = async { farewell(tls.accept(stream).await?, BUSY).await };
+                    let _ = timeout(FAREWELL, encrypted).await;
+                });
+            }
+            (Err(_), None) => {
+                let _ = farewell_at_once(stream, BUSY);
+            }
+            // Handshakes for a flood would cost more than what the flood asks for.
+            (Err(_), Some(_)) => {}
         }
     }
 }
@@ -296,23 +338,35 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 stopping = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
-            _ = clock.tick() => match connection.phase() {
-                _ if connection.stalled().is_some_and(|at| at.elapsed() >= settings.body_timeout) => {
-                    break Some("");
+            _ = clock.tick() => {
+                let state = *connection.state();
+                let reached = |limit| state.since.elapsed() >= limit;
+                match state.phase {
+                    _ if state.stalled.is_some_and(|at| at.elapsed() >= settings.body_timeout) => {
+                        break None;
+                    }
+                    Phase::Head if reached(settings.header_timeout) => break Some(HEAD_TOO_SLOW),
+                    Phase::Idle if reached(settings.idle_timeout) => break None,
+                    _ => {}
                 }
-                (Phase::Head, since) if since.elapsed() >= settings.header_timeout => {
-                    break Some(HEAD_TOO_SLOW);
-                }
-                (Phase::Idle, since) if since.elapsed() >= settings.idle_timeout => break Some(""),
-                _ => {}
-            },
+            }
         }
     };
-    if let Some(words) = last_words {
-        let began = matches!(connection.phase().0, Phase::Head | Phase::Leaving);
-        let stream = serving.into_parts().io.into_inner().stream;
-        if began && !words.is_empty() {
-            say_goodbye(stream, words).await;
+    let Some(words) = last_words else { return };
+    let state = *connection.state();
+    let mut stream = serving.into_parts().io.into_inner().stream;
+    let has_asked = match state.phase {
+        // A request may have come just now.
+        Phase::Idle => stream.read_u8().now_or_never().is_some_and(|byte| byte.is_ok()),
+        // Words in the midst of an answer would be taken for a part of it.
+        _ => !state.answering,
+    };
+    if has_asked {
+        let farewell = answer_and_close(stream, words);
+        if let Ok(_leave) = FAREWELLS.try_acquire() {
+            let _ = timeout(FAREWELL, farewell).await;
+        } else {
+            let _ = farewell.now_or_never();
         }
     }
 }
@@ -324,34 +378,51 @@ async fn stop(stopped: &mut watch::Receiver<bool>, known: bool) {
     }
 }
 
-const BUSY: &str = "503 Service Unavailable\r\nretry-after: 1\r\n|501|overloaded|503";
-const HEAD_TOO_SLOW: &str = "408 Request Timeout\r\n|507|request took too long|408";
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
+    content-type: application/problem+json\r\ncontent-length: 46\r\nconnection: close\r\n\r\n\
+    {\"code\":501,\"title\":\"overloaded\",\"status\":503}";
+const HEAD_TOO_SLOW: &str = "HTTP/1.1 408 Request Timeout\r\n\
+    content-type: application/problem+json\r\ncontent-length: 57\r\nconnection: close\r\n\r\n\
+    {\"code\":507,\"title\":\"request took too long\",\"status\":408}";
 
 /// Bounds the connections that are open besides those counted.
 static FAREWELLS: Semaphore = Semaphore::const_new(FAREWELLS_MAX);
 
-/// Writes an answer to a connection that no request is answered on, and closes it. In a flood
-/// of them most are closed without a word.
-async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) {
-    let Ok(_leave) = FAREWELLS.try_acquire() else { return };
-    let mut parts = words.split('|');
-    let mut next = || parts.next().unwrap_or_default();
-    let (head, code, title, status) = (next(), next(), next(), next());
-    let body = format!("{{\"code\":{code},\"title\":\"{title}\",\"status\":{status}}}");
-    let answer = format!(
-        "HTTP/1.1 {head}content-type: application/problem+json\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let farewell = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Closing with unread bytes would reset the connection and may destroy the answer.
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        Ok::<_, std::io::Error>(())
-    };
-    let _ = timeout(FAREWELL, farewell).await;
+/// Answers a new connection that no request is answered on, and closes it.
+async fn farewell(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    words: &str,
+) -> std::io::Result<()> {
+    match timeout(FIRST_WORD, stream.read_u8()).await {
+        Ok(Err(gone)) => Err(gone),
+        _ => answer_and_close(stream, words).await,
+    }
+}
+
+async fn answer_and_close(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    words: &str,
+) -> std::io::Result<()> {
+    stream.write_all(words.as_bytes()).await?;
+    stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection and may destroy the answer.
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// As [`farewell`], with what has come so far and without waiting for anything: some system calls
+/// and no memory, so that a flood of any size can be told.
+fn farewell_at_once(stream: TcpStream, words: &str) -> std::io::Result<()> {
+    let mut stream = stream.into_std()?;
+    let mut rest = [0; 4096];
+    for _ in 0..16 {
+        if !stream.read(&mut rest).is_ok_and(|bytes| bytes == rest.len()) {
+            break;
+        }
+    }
+    stream.write_all(words.as_bytes())?;
+    stream.shutdown(Shutdown::Write)
 }
 
 /// Changes the phase when what it belongs to ends.

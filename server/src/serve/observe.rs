@@ -11,6 +11,7 @@ use prometheus::IntGauge;
 use tracing::{debug, error};
 
 use super::app::App;
+use super::body::read_to_the_end;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -29,27 +30,26 @@ pub(crate) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("<unknown>", MatchedPath::as_str);
     // Any other method is a client's invention and must not make a new time series.
-    let method = match request.method().as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "OPTIONS") => known,
-        _ => "<other>",
-    }
-    .to_owned();
+    let method = ["GET", "HEAD", "POST", "PUT", "OPTIONS"]
+        .into_iter()
+        .find(|known| request.method() == known)
+        .unwrap_or("<other>");
     let id = request_id(&request);
     let trace = Trace::of(&request);
 
-    let mut response = next.run(request).await;
+    let mut response = read_to_the_end(app, request, next).await;
 
     let took = start.elapsed();
     let status = response.status();
-    app.metrics.answered(route, &method, status.as_str(), took);
+    app.metrics.answered(route, method, status.as_str(), took);
     let (micros, status) = (took.as_micros() as u64, status.as_u16());
     let id_text = id.to_str().unwrap_or_default();
     if status >= 500 && status != 503 {
-        error!(route, method, status, micros, id = id_text, trace = trace.id, "failed");
+        error!(route, method, status, micros, id = id_text, trace = trace.id(), "failed");
     } else {
-        debug!(route, method, status, micros, id = id_text, trace = trace.id, "answered");
+        debug!(route, method, status, micros, id = id_text, trace = trace.id(), "answered");
     }
-    if let Ok(value) = HeaderValue::from_str(&trace.response()) {
+    if let Ok(value) = HeaderValue::try_from(trace.0) {
         response.headers_mut().insert(TRACE_RESPONSE, value);
     }
     response.headers_mut().insert(REQUEST_ID, id);
@@ -78,24 +78,25 @@ fn request_id(request: &Request) -> HeaderValue {
         !id.is_empty() && id.len() <= ID_MAX && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     given.cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&format!("{:016x}", random()))
-            .unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::try_from(format!("{:016x}", random())).unwrap_or(HeaderValue::from_static("-"))
     })
 }
 
-/// W3C Trace Context: the caller's trace, or a new one.
-struct Trace {
-    id: String,
-    flags: String,
-}
+/// W3C Trace Context: what tells the caller which trace its request became part of, its own or a
+/// new one.
+struct Trace(String);
 
 impl Trace {
     fn of(request: &Request) -> Self {
         let header = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
-        header.and_then(Self::parse).unwrap_or_else(|| Self {
-            id: format!("{:016x}{:016x}", random() | 1, random()),
-            flags: "00".to_owned(),
+        header.and_then(Self::parse).unwrap_or_else(|| {
+            let id = (random() | 1, random());
+            Self(format!("00-{:016x}{:016x}-{:016x}-00", id.0, id.1, random() | 1))
         })
+    }
+
+    fn id(&self) -> &str {
+        self.0.get(3..35).unwrap_or_default()
     }
 
     /// `version-traceid-parentid-flags`; a later version may go on behind these.
@@ -110,12 +111,7 @@ impl Trace {
         let (flags, rest) = (parts.next()?, parts.next());
         let known = hex(version, 2) && version != "ff" && (rest.is_none() || version != "00");
         let fine = hex(id, 32) && !zero(id) && hex(parent, 16) && !zero(parent) && hex(flags, 2);
-        (known && fine).then(|| Self { id: id.to_owned(), flags: flags.to_owned() })
-    }
-
-    /// The header that tells the caller which trace the request became part of.
-    fn response(&self) -> String {
-        format!("00-{}-{:016x}-{}", self.id, random() | 1, self.flags)
+        (known && fine).then(|| Self(format!("00-{id}-{:016x}-{flags}", random() | 1)))
     }
 }
 
@@ -132,9 +128,9 @@ mod tests {
     fn trace_parents() {
         let fine = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let trace = Trace::parse(fine).unwrap();
-        assert_eq!(trace.id, "0af7651916cd43dd8448eb211c80319c");
-        assert!(trace.response().starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
-        assert!(trace.response().ends_with("-01"));
+        assert_eq!(trace.id(), "0af7651916cd43dd8448eb211c80319c");
+        assert!(trace.0.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+        assert!(trace.0.ends_with("-01") && trace.0.len() == fine.len() && trace.0 != fine);
         assert!(Trace::parse(&format!("cc{}-later", &fine[2..])).is_some());
         for wrong in [
             "",

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds for a target without an operating system, with rustup's target where it is installed and
-# Debian's compiler (rustc-web) elsewhere:
+# Builds or tests for another target than this machine's, with rustup's target where it is
+# installed and Debian's compiler (rustc-web) elsewhere:
 #
-#     tools/bare-metal.sh TARGET CARGO-ARGUMENTS…
+#     tools/cross.sh TARGET CARGO-ARGUMENTS…
 #
-# Debian has no core library for such targets: it is built once, from Debian's sources, into
-# `target/sysroot` (about a minute).
+# Debian has no standard library for other targets: it is built once, from Debian's sources, into
+# `target/sysroot`. For a target without an operating system that is `core` (about a minute).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -22,6 +22,10 @@ if [ ! -x "$compiler" ] || [ ! -d "$sources" ]; then
   echo "No $target here: run 'rustup target add $target', or install Debian's rustc-web, rust-web-src and lld." >&2
   exit 1
 fi
+case $target in
+  *-linux-*) parts=std,panic_unwind,test ;;
+  *) parts=core ;;
+esac
 version=$("$compiler" --version | cut -d' ' -f2)
 sysroot=$root/target/sysroot/$version
 libraries=$sysroot/lib/rustlib/$target/lib
@@ -31,20 +35,23 @@ if [ ! -d "$libraries" ]; then
   mkdir -p "$work/src"
   printf '#![no_std]\n' >"$work/src/lib.rs"
   # With LTO in the profile, the library has the bitcode that LTO of its users needs.
-  printf '[package]\nname = "sysroot"\nedition = "2024"\n[workspace]\n[profile.release]\nlto = true\npanic = "abort"\n' >"$work/Cargo.toml"
+  printf '[package]\nname = "sysroot"\nedition = "2024"\n[workspace]\n[profile.release]\nlto = true\n' >"$work/Cargo.toml"
+  [ "$parts" != core ] || echo 'panic = "abort"' >>"$work/Cargo.toml"
   (
     cd "$work"
-    RUSTC=$compiler RUSTC_BOOTSTRAP=1 /usr/bin/cargo build --quiet --release --offline \
+    RUSTC=$compiler RUSTFLAGS='' RUSTC_BOOTSTRAP=1 /usr/bin/cargo build --quiet --release --offline \
       --config 'source.crates-io.replace-with="rsrc"' \
       --config "source.rsrc.directory=\"$sources/vendor\"" \
-      -Z build-std=core --target "$target"
+      -Z "build-std=$parts" --target "$target"
   )
   mkdir -p "$(dirname "$libraries")"
   # The compiler finds the host's libraries, which build scripts need, beside the target's.
   host=$("$compiler" -vV | sed -n 's/^host: //p')
   ln -sfn "$("$compiler" --print sysroot)/lib/rustlib/$host" "$sysroot/lib/rustlib/$host"
+  rm -rf "$libraries.new"
   mkdir "$libraries.new"
-  cp "$work/target/$target/release/deps/"lib{core,compiler_builtins}-*.{rlib,rmeta} "$libraries.new/"
+  rm -f "$work/target/$target/release/deps/"libsysroot-*
+  cp "$work/target/$target/release/deps/"lib*.{rlib,rmeta} "$libraries.new/"
   mv "$libraries.new" "$libraries"
   rm -rf "$work"
 fi

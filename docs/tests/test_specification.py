@@ -1,0 +1,58 @@
+"""The pages suffice for a second implementation: `second.py` answers what the oracle and the engine answer."""
+
+import json
+import subprocess
+
+import pytest
+import second
+from conftest import ROOT
+
+VECTORS = ROOT / "core/tests/vectors"
+MODELS = sorted((ROOT / "weights/models").glob("*.safetensors")) + sorted((ROOT / "weights/candidates").glob("*int8*"))
+URLS = [
+    "https://en.wikipedia.org/wiki/Phishing",
+    "http://paypal.com.secure-login.account-verify.ru/webscr?cmd=_login",
+    "HTTP://u:p@WWW.Shop.Example.co.uk:8080/a//b?c=%20&d#e",
+    "x",
+    "https://例え.jp/" + "パス/" * 60,
+]
+
+
+def cases(name):
+    return json.loads((VECTORS / f"{name}.json").read_text())["vectors"]
+
+
+def text(vector):
+    url = bytes.fromhex(vector["url_hex"]) if "url_hex" in vector else vector["url"].encode()
+    repeat = vector.get("repeat", {"text": "", "times": 0})
+    return url + repeat["text"].encode() * repeat["times"]
+
+
+@pytest.mark.parametrize("name", ["url-bytes", "keras-char"])
+def test_golden_vectors(name):
+    model = second.Model(VECTORS / f"{name}.safetensors")
+    for vector in cases(name):
+        url = text(vector)
+        if "error" in vector:
+            with pytest.raises(second.Refused, match=str(vector["error"])):
+                model.tokens(url)
+            continue
+        form, parts = second.canonical(url)
+        assert (len(form), form[:256].hex()) == (vector["canonical_length"], vector["canonical_hex"]), url[:80]
+        assert "".join(map(str, parts[:256])) == vector["parts"], url[:80]
+        ids, _, truncated = model.tokens(url)
+        assert (ids, truncated) == (vector["ids"], vector["truncated"]), url[:80]
+        assert model.logit(url) == pytest.approx(vector["logit"], abs=1e-5), url[:80]
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_released_models(binary, path):
+    """f32 within the tolerance of the page, int8 to the last digit that is printed."""
+    rows = "\n".join(URLS)
+    command = [binary, "score", "-", "--format", "ndjson", "--model", path]
+    said = subprocess.run(command, input=rows, check=True, capture_output=True, text=True).stdout.splitlines()
+    model = second.Model(path)
+    for url, row in zip(URLS, map(json.loads, said), strict=True):
+        want = model.logit(url.encode())
+        assert row["logit"] == pytest.approx(want, abs=0 if model.int8 else 1e-4, rel=1e-7), url
+    assert len(said) == len(URLS)

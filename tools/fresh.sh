@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# README's two commands in a fresh Debian with nothing but cargo, Python, make and a C compiler; prints how long each
+# takes. `tools/fresh.sh` clones the last commit into a container that systemd-nspawn runs; it needs root, mmdebstrap and
+# some minutes. `--try` runs `make quick` instead of `make test`.
+#
+# Rust comes from the machine's own toolchain (Debian's is older than 1.89), laid into the container with its
+# crates' registry, so that the container's cargo is configured as the machine's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/apt.sh
+target=test
+[ "${1:-}" != --try ] || target=quick
+apt_install mmdebstrap systemd-container
+
+root=$PWD/target/fresh
+rm -rf "$root"
+mkdir -p target
+mmdebstrap --quiet --variant=minbase --include=ca-certificates,curl,gcc,libc6-dev,make,git,python3,python3-venv,procps bookworm "$root"
+toolchain=$(rustc --print sysroot)
+cp -r "$toolchain" "$root/opt/rust"
+for name in config.toml config; do
+  [ ! -f "${CARGO_HOME:-$HOME/.cargo}/$name" ] || install -D "${CARGO_HOME:-$HOME/.cargo}/$name" "$root/root/.cargo/$name"
+done
+for file in /etc/pip.conf /root/.pip/pip.conf /root/.config/pip/pip.conf /root/.npmrc /etc/resolv.conf; do
+  [ ! -f "$file" ] || install -D "$file" "$root$file"
+done
+git clone --quiet --no-hardlinks . "$root/root/phishcnn"
+
+inside() {
+  systemd-nspawn --quiet --pipe --register=no --keep-unit --directory="$root" --chdir=/root/phishcnn \
+    --setenv=PATH=/opt/rust/bin:/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    --setenv=HOME=/root bash -euo pipefail -c "$1"
+}
+seconds=$(date +%s)
+inside 'cargo run --quiet --release -- serve --feedback none >/root/serve.log 2>&1 &
+  for _ in $(seq 1800); do curl -sf http://127.0.0.1:8000/readyz >/dev/null && break; sleep 1; done
+  curl -s http://127.0.0.1:8000/v1/score -d "{\"url\": \"https://en.wikipedia.org/wiki/Phishing\"}"; echo; kill %1'
+echo "cargo run --release -- serve: an answer after $(($(date +%s) - seconds)) s, from nothing"
+seconds=$(date +%s)
+inside "make $target"
+echo "make $target: $(($(date +%s) - seconds)) s"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs what `make lint` needs beyond cargo and tools/setup.sh. Safe to run again.
+set -euo pipefail
+cd "$(dirname "$0")"
+. ../apt.sh
+
+cmp -s requirements.txt ../../.venv/phishcnn-lint-stamp || {
+  ../../.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  cp requirements.txt ../../.venv/phishcnn-lint-stamp
+}
+# Node.js often comes from elsewhere than Debian.
+command -v node >/dev/null || apt_install nodejs
+command -v npm >/dev/null || apt_install npm
+cmp -s package-lock.json node_modules/.phishcnn-lock || {
+  npm ci --silent --no-audit --no-fund --ignore-scripts
+  cp package-lock.json node_modules/.phishcnn-lock
+}
