@@ -54,12 +54,12 @@
 #define PHISHCNN_VERSION_NUMBER 1000
 
 /* Scratch memory that the embedded model needs, in bytes. */
-#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 29184
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 10480
 /* Segments that phishcnn_explain finds at most with the embedded model. */
 #define PHISHCNN_EMBEDDED_MAX_SEGMENTS 256
 /* SHA-256 of the embedded model: its identity. */
 #define PHISHCNN_EMBEDDED_SHA256 \
-  "2ac5f3b88b0b23ef8325e7ffe6243184b2426524ee71d4bd22be343efc7aa067"
+  "113dfb1a81b30ba752a15472b6c840b8781addfa0bf39c5cc73f30a0e2840ab4"
 
 /* Statuses. The numbers are the same on every surface of PhishCNN, and never
  * reused; functions of this header answer those up to 399, 402 and 901. */
