@@ -1,5 +1,5 @@
 /* Prints the bits of each URL's logit, or `error NUMBER`: one URL a line of the file `urls` in the
- * current folder. With MODEL_IN_FLASH on bare metal, with semihosting; else the model is a file. */
+ * current folder. First the backend. On bare metal (SCRATCH_SIZE) the model lies in flash, else it is a file. */
 #include <phishcnn.h>
 
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static phishcnn_model model;
-#ifdef MODEL_IN_FLASH
+#ifdef SCRATCH_SIZE
 extern const unsigned char model_file[], model_file_end[];
 static PHISHCNN_ALIGNED unsigned char scratch[SCRATCH_SIZE];
 #else
@@ -30,10 +30,11 @@ int main(int argc, char **argv) {
   phishcnn_info info;
   size_t held = 0;
   int urls = open("urls", O_RDONLY);
+#ifdef SCRATCH_SIZE
+  size_t size = (size_t)(model_file_end - model_file);
 
-#ifdef MODEL_IN_FLASH
   (void)argc, (void)argv;
-  if (phishcnn_model_load(&model, model_file, (size_t)(model_file_end - model_file), NULL, 0) != PHISHCNN_OK) return 1;
+  if (phishcnn_model_load(&model, model_file, size, NULL, 0) != PHISHCNN_OK) return 1;
 #else
   if (argc != 2 || phishcnn_model_load_file(&model, argv[1], NULL, 0) != PHISHCNN_OK) return 1;
 #endif
