@@ -1,7 +1,7 @@
 # `make help` tells the verbs. `make test` installs what it needs and runs everything.
 .DEFAULT_GOAL := test
 .PHONY: help run test quick setup lint lint-text rust service soak bench bench-service link wheel binary python spark dist \
-  ffi weights train figures docs docs-test release fuzz deny engine infra chart
+  ffi weights train figures docs docs-test release fuzz deny engine targets infra chart
 
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
@@ -13,7 +13,7 @@ help: ## this list
 run: ## the service on http://127.0.0.1:8000/
 	cargo run --release -- serve
 
-test: quick docs-test service link engine ffi weights infra fuzz deny ## everything; decides
+test: quick docs-test service link engine targets ffi weights infra fuzz deny ## everything; decides
 
 quick: setup lint rust wheel python ## the everyday tests
 
@@ -130,6 +130,13 @@ bench: ## the engine, by Criterion
 engine:
 	cargo test -p phishcnn-core --test suite -- --ignored every_backend
 	$(MAKE) -C benches check
+
+# The same bits on aarch64, under emulation: with NEON alone, then with its product of four bytes.
+# (WebAssembly and microcontrollers: a part of `ffi`.)
+targets: setup
+	ffi/setup.sh
+	core/tests/aarch64.sh cortex-a53 "portable neon"
+	core/tests/aarch64.sh max "portable neon neon-dotprod"
 
 fuzz:
 	core/fuzz/run.sh $(FUZZ_SECONDS)

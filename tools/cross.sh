@@ -34,12 +34,12 @@ if [ ! -d "$libraries" ]; then
   rm -rf "$work"
   mkdir -p "$work/src"
   printf '#![no_std]\n' >"$work/src/lib.rs"
-  # With LTO in the profile, the library has the bitcode that LTO of its users needs.
-  printf '[package]\nname = "sysroot"\nedition = "2024"\n[workspace]\n[profile.release]\nlto = true\n' >"$work/Cargo.toml"
+  printf '[package]\nname = "sysroot"\nedition = "2024"\n[workspace]\n[profile.release]\n' >"$work/Cargo.toml"
   [ "$parts" != core ] || echo 'panic = "abort"' >>"$work/Cargo.toml"
   (
     cd "$work"
-    RUSTC=$compiler RUSTFLAGS='' RUSTC_BOOTSTRAP=1 /usr/bin/cargo build --quiet --release --offline \
+    # Object code for those who link it, and bitcode for those who do so with LTO.
+    RUSTC=$compiler RUSTFLAGS='-C embed-bitcode=yes' RUSTC_BOOTSTRAP=1 /usr/bin/cargo build --quiet --release --offline \
       --config 'source.crates-io.replace-with="rsrc"' \
       --config "source.rsrc.directory=\"$sources/vendor\"" \
       -Z "build-std=$parts" --target "$target"

@@ -154,6 +154,16 @@ fn backends() -> Vec<Backend> {
         assert_eq!(found.contains(&Backend::Avx2), is_x86_feature_detected!("avx2"));
         assert_eq!(found.contains(&Backend::Avx512Vnni), is_x86_feature_detected!("avx512vnni"));
     }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        assert_eq!(found.contains(&Backend::NeonDotprod), dotprod);
+    }
+    // Whoever chose the processor says what must be there (`make targets`).
+    if let Ok(expected) = std::env::var("PHISHCNN_TEST_BACKENDS") {
+        let names: Vec<_> = found.iter().map(|backend| backend.as_str()).collect();
+        assert_eq!(names.join(" "), expected);
+    }
     found
 }
 
@@ -266,7 +276,7 @@ fn hash(model: &Model<'_>, count: u64) -> u64 {
     hash
 }
 
-fn every_backend_agrees(count: u64) {
+fn every_backend_agrees(count: u64) -> u64 {
     let file = build(&compact(), 5).bytes();
     let mut hashes = backends().into_iter().map(|backend| {
         let model = Model::load(&file).unwrap().with_backend(backend).unwrap();
@@ -276,6 +286,7 @@ fn every_backend_agrees(count: u64) {
     });
     let portable = hashes.next().unwrap();
     assert!(hashes.all(|hash| hash == portable));
+    portable
 }
 
 #[test]

@@ -21,9 +21,11 @@ __attribute__((section(".vectors"), used)) static const struct {
 };
 
 void reset(void) {
+#ifdef __ARM_FP
   /* The FPU is off after reset; code for a hard-float target uses it from the first line. */
   *(volatile uint32_t *)0xE000ED88 |= 0xFU << 20;
   __asm volatile("dsb\nisb");
+#endif
   memcpy(_data, _data_in_flash, (size_t)((char *)_edata - (char *)_data));
   memset(_bss, 0, (size_t)((char *)_end - (char *)_bss));
   initialise_monitor_handles();
