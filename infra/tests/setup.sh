@@ -21,7 +21,7 @@ cmp -s schemas/package-lock.json schemas/node_modules/.phishcnn-lock || {
 
 # Proxy and Prometheus run as processes; systemd-nspawn boots the hosts that mmdebstrap makes.
 apt_install buildah curl docker-compose gcc haproxy help2man iproute2 libc6-dev lintian man-db mmdebstrap \
-  openssh-client openssl pkg-config postgresql prometheus systemd-container
+  openssh-client openssl pkg-config postgresql prometheus ruby systemd-container
 
 # Debian with systemd, and with what the roles would install, since the test hosts have no way out.
 packages=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,ca-certificates,curl,haproxy

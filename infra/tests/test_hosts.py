@@ -236,20 +236,19 @@ def test_the_package_brings_command_and_library_and_goes_back(fleet, deb):
     host = fleet.hosts["stable"]
     before = release(host)
     packaged = {"phishcnn_artefact": str(deb), "phishcnn_artefact_sha256": sha256(deb.read_bytes()).hexdigest()}
-    with Load(host.address) as load:
-        fleet.play("site.yml", *STABLE, **packaged)
-        assert fleet.play("site.yml", *STABLE, **packaged)[0] == {"stable": 0}
-        assert host.run("phishcnn score --format ndjson https://example.org/").stdout.startswith('{"url"')
-        assert host.run(f'python3 -c "{LIBRARY}"').stdout == "True\n"
-        assert host.run("dpkg --verify phishcnn").stdout == ""
-        # The role's units, not the package's, which would listen elsewhere.
-        assert "/etc/systemd" in host.run("systemctl show phishcnn.service -p FragmentPath").stdout
-        fleet.play("rollback.yml", "--limit", "stable")
-        assert release(host) == before and host.run("command -v phishcnn", check=False).returncode == 1
-        fleet.play("rollback.yml", "--limit", "stable")
-        assert release(host) != before and host.run("dpkg --verify phishcnn").stdout == ""
-        fleet.play("site.yml", *STABLE)
-    assert load.failed == [] and release(host) == before
+    fleet.play("site.yml", *STABLE, **packaged)
+    assert fleet.play("site.yml", *STABLE, **packaged)[0] == {"stable": 0}
+    assert host.run("phishcnn score --format ndjson https://example.org/").stdout.startswith('{"url"')
+    assert host.run(f'python3 -c "{LIBRARY}"').stdout == "True\n"
+    assert host.run("dpkg --verify phishcnn").stdout == ""
+    # The role's units, not the package's, which would listen elsewhere.
+    assert "/etc/systemd" in host.run("systemctl show phishcnn.service -p FragmentPath").stdout
+    with_package = release(host)
+    fleet.play("rollback.yml", "--limit", "stable")
+    assert release(host) == before and host.run("command -v phishcnn", check=False).returncode != 0
+    fleet.play("rollback.yml", "--limit", "stable")
+    assert release(host) == with_package and host.run("dpkg --verify phishcnn").stdout == ""
+    assert score(host.address)[0] == 200
 
 
 def test_a_release_that_is_wrong_is_taken_back(fleet):
