@@ -5,6 +5,7 @@ what they print: `…` stands for anything, and white space at the end of a line
 
     <!-- serve -->            127.0.0.1:8000 is a service that runs meanwhile
     <!-- tree -->             it runs in the root of the tree, else in an empty folder
+    <!-- rows -->             it runs in a copy of weights/, with made-up rows.tsv
     <!-- fails: 1 -->         its last command ends with this exit code
     <!-- tested: FILE -->     it is run elsewhere: by a file of tests, or by a target `make NAME`
     <!-- needs: REASON -->    it is not run; what it needs: a cluster, hosts, somebody's rows
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 import pytest
 from conftest import ROOT
 
-MARKS = ("serve", "tree", "fails", "tested", "needs")
+MARKS = ("serve", "tree", "rows", "fails", "tested", "needs")
 LANGUAGES = ("sh", "console")
 
 
@@ -148,6 +149,8 @@ def service(binary, tmp_path_factory):
 def test_command(block, binary, request, tmp_path):
     folder = ROOT if "tree" in block.marks else tmp_path
     shutil.copy(ROOT / "core/tests/vectors/url-bytes.safetensors", tmp_path / "other.safetensors")
+    if "rows" in block.marks:
+        folder = weights_folder(tmp_path)
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "phishcnn").symlink_to(binary)
@@ -173,6 +176,18 @@ def test_command(block, binary, request, tmp_path):
             assert same(done.stdout + done.stderr, wanted), (
                 f"{block}: {command} says\n{done.stdout}{done.stderr}\nnot\n" + "\n".join(wanted)
             )
+
+
+def weights_folder(folder):
+    """What training needs, beside a `.venv`; and rows that somebody could have."""
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copytree(ROOT / "weights/phishcnn_train", folder / "weights/phishcnn_train")
+    for name in ("compact.toml", "DATA.md"):
+        shutil.copy(ROOT / "weights" / name, folder / "weights")
+    program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"
+    path = {**os.environ, "PYTHONPATH": str(ROOT / "weights/tests")}
+    subprocess.run([sys.executable, "-c", program], cwd=folder / "weights", env=path, check=True)
+    return folder / "weights"
 
 
 def starts_and_answers(command, folder, environment):
