@@ -69,9 +69,19 @@ def blocks(page, text):
     assert fence is None, f"{page}:{start}: the block does not end"
 
 
+def indented(page, text):
+    """Indented blocks that are commands: only with a marker that says where they run."""
+    text = re.sub(r"^( *)(`{3,}).*?^\1\2 *$", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S)
+    for block in re.finditer(r"(?:<!-- (\w+): (.*) -->\n)?\n((?: {4}\S.*\n?)+)", text):
+        if re.match(r"    (\$P|\$ |P=|PATH=|\./|python|dvc|cargo|make|pip|phishcnn) ?", block[3]):
+            marks = {block[1]: block[2]} if block[1] else {}
+            yield Block(page, text.count("\n", 0, block.start(3)) + 1, "indented", block[3], marks)
+
+
 ALL = [block for page in pages() for block in blocks(page, (ROOT / page).read_text())]
-COMMANDS = [block for block in ALL if block.language in LANGUAGES]
-RUN = [block for block in COMMANDS if not {"tested", "needs"} & set(block.marks)]
+INDENTED = [block for page in pages() for block in indented(page, (ROOT / page).read_text())]
+COMMANDS = [block for block in ALL if block.language in LANGUAGES] + INDENTED
+RUN = [block for block in COMMANDS if block.language in LANGUAGES and not {"tested", "needs"} & set(block.marks)]
 
 
 def test_every_block_has_a_language():
@@ -87,6 +97,10 @@ def test_no_command_hides_in_another_language():
     ]
     told = [t for t in told if not t.startswith("docs/command.md")]  # the help's own examples
     assert not told
+
+
+def test_indented_commands_are_marked():
+    assert not [str(block) for block in INDENTED if not {"tested", "needs"} & set(block.marks)]
 
 
 def test_markers_say_something():
