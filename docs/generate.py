@@ -329,7 +329,7 @@ def type_of(schema: Json) -> str:
 
 
 def text_of(text: str | None) -> str:
-    return (text or "").strip()
+    return "\n".join(line.rstrip() for line in (text or "").strip().splitlines())
 
 
 def cell(text: str) -> str:
