@@ -278,7 +278,7 @@ def http_reference() -> str:
             if operation.get("description"):
                 lines += [text_of(operation["description"]), ""]
             for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-                lines += [f"Body, `{kind}`: {type_of(body.get('schema', {}))}", ""]
+                lines += [f"Body, `{kind}`: {type_of(body.get('schema', {})) or 'lines'}", ""]
             rows = []
             for status, response in operation["responses"].items():
                 kinds = [f"`{k}`: {type_of(c.get('schema', {}))}" for k, c in response.get("content", {}).items()]
@@ -329,7 +329,7 @@ def type_of(schema: Json) -> str:
 
 
 def text_of(text: str | None) -> str:
-    return (text or "").strip()
+    return "\n".join(line.rstrip() for line in (text or "").strip().splitlines())
 
 
 def cell(text: str) -> str:

@@ -5,6 +5,7 @@ what they print: `…` stands for anything, and white space at the end of a line
 
     <!-- serve -->            127.0.0.1:8000 is a service that runs meanwhile
     <!-- tree -->             it runs in the root of the tree, else in an empty folder
+    <!-- rows -->             it runs in a copy of weights/, with made-up rows.tsv
     <!-- fails: 1 -->         its last command ends with this exit code
     <!-- tested: FILE -->     it is run elsewhere: by a file of tests, or by a target `make NAME`
     <!-- needs: REASON -->    it is not run; what it needs: a cluster, hosts, somebody's rows
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 import pytest
 from conftest import ROOT
 
-MARKS = ("serve", "tree", "fails", "tested", "needs")
+MARKS = ("serve", "tree", "rows", "fails", "tested", "needs")
 LANGUAGES = ("sh", "console")
 
 
@@ -68,9 +69,19 @@ def blocks(page, text):
     assert fence is None, f"{page}:{start}: the block does not end"
 
 
+def indented(page, text):
+    """Indented blocks that are commands: only with a marker that says where they run."""
+    text = re.sub(r"^( *)(`{3,}).*?^\1\2 *$", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S)
+    for block in re.finditer(r"(?:<!-- (\w+): (.*) -->\n)?\n((?: {4}\S.*\n?)+)", text):
+        if re.match(r"    (\$P|\$ |P=|PATH=|\./|python|dvc|cargo|make|pip|phishcnn) ?", block[3]):
+            marks = {block[1]: block[2]} if block[1] else {}
+            yield Block(page, text.count("\n", 0, block.start(3)) + 1, "indented", block[3], marks)
+
+
 ALL = [block for page in pages() for block in blocks(page, (ROOT / page).read_text())]
-COMMANDS = [block for block in ALL if block.language in LANGUAGES]
-RUN = [block for block in COMMANDS if not {"tested", "needs"} & set(block.marks)]
+INDENTED = [block for page in pages() for block in indented(page, (ROOT / page).read_text())]
+COMMANDS = [block for block in ALL if block.language in LANGUAGES] + INDENTED
+RUN = [block for block in COMMANDS if block.language in LANGUAGES and not {"tested", "needs"} & set(block.marks)]
 
 
 def test_every_block_has_a_language():
@@ -86,6 +97,10 @@ def test_no_command_hides_in_another_language():
     ]
     told = [t for t in told if not t.startswith("docs/command.md")]  # the help's own examples
     assert not told
+
+
+def test_indented_commands_are_marked():
+    assert not [str(block) for block in INDENTED if not {"tested", "needs"} & set(block.marks)]
 
 
 def test_markers_say_something():
@@ -148,6 +163,8 @@ def service(binary, tmp_path_factory):
 def test_command(block, binary, request, tmp_path):
     folder = ROOT if "tree" in block.marks else tmp_path
     shutil.copy(ROOT / "core/tests/vectors/url-bytes.safetensors", tmp_path / "other.safetensors")
+    if "rows" in block.marks:
+        folder = weights_folder(tmp_path)
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "phishcnn").symlink_to(binary)
@@ -173,6 +190,18 @@ def test_command(block, binary, request, tmp_path):
             assert same(done.stdout + done.stderr, wanted), (
                 f"{block}: {command} says\n{done.stdout}{done.stderr}\nnot\n" + "\n".join(wanted)
             )
+
+
+def weights_folder(folder):
+    """What training needs, beside a `.venv`; and rows that somebody could have."""
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copytree(ROOT / "weights/phishcnn_train", folder / "weights/phishcnn_train")
+    for name in ("compact.toml", "DATA.md"):
+        shutil.copy(ROOT / "weights" / name, folder / "weights")
+    program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"
+    path = {**os.environ, "PYTHONPATH": str(ROOT / "weights/tests")}
+    subprocess.run([sys.executable, "-c", program], cwd=folder / "weights", env=path, check=True)
+    return folder / "weights"
 
 
 def starts_and_answers(command, folder, environment):
