@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/apt.sh
-target=test
+target="test"
 [ "${1:-}" != --try ] || target=quick
 apt_install mmdebstrap systemd-container
 
@@ -32,6 +32,8 @@ inside() {
     --setenv=HOME=/root bash -euo pipefail -c "$1"
 }
 seconds=$(date +%s)
+# What stands in quotes is expanded inside.
+# shellcheck disable=SC2016
 inside 'cargo run --quiet --release -- serve --feedback none >/root/serve.log 2>&1 &
   for _ in $(seq 1800); do curl -sf http://127.0.0.1:8000/readyz >/dev/null && break; sleep 1; done
   curl -s http://127.0.0.1:8000/v1/score -d "{\"url\": \"https://en.wikipedia.org/wiki/Phishing\"}"; echo; kill %1'
