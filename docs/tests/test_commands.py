@@ -61,10 +61,10 @@ def blocks(page, text):
                 body.append(line)
         elif opened:
             fence, language, start, body = opened[2], opened[3], number, []
-        elif mark := re.fullmatch(r"<!-- (\w+)(?:: (.*))? -->", line):
+        elif mark := re.fullmatch(r" *<!-- (\w+)(?:: (.*))? -->", line):
             if mark[1] in MARKS:
                 marks[mark[1]] = mark[2] or ""
-        elif line.strip() and not line.startswith("<!-- "):
+        elif line.strip() and not line.lstrip().startswith("<!-- "):
             marks = {}
     assert fence is None, f"{page}:{start}: the block does not end"
 
@@ -196,7 +196,8 @@ def weights_folder(folder):
     """What training needs, beside a `.venv`; and rows that somebody could have."""
     (folder / ".venv").symlink_to(ROOT / ".venv")
     shutil.copytree(ROOT / "weights/phishcnn_train", folder / "weights/phishcnn_train")
-    for name in ("compact.toml", "DATA.md"):
+    shutil.copytree(ROOT / "weights/fixtures", folder / "weights/fixtures")
+    for name in ("compact.toml", "evaluation.toml", "DATA.md"):
         shutil.copy(ROOT / "weights" / name, folder / "weights")
     program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"
     path = {**os.environ, "PYTHONPATH": str(ROOT / "weights/tests")}
