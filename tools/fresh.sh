@@ -13,6 +13,7 @@ target="test"
 apt_install mmdebstrap systemd-container
 
 root=$PWD/target/fresh
+home=/root # of root in the container
 rm -rf "$root"
 mkdir -p target
 mmdebstrap --quiet --variant=minbase --include=ca-certificates,curl,gcc,libc6-dev,make,git,python3,python3-venv,procps bookworm "$root"
@@ -21,20 +22,23 @@ cp -r "$toolchain" "$root/opt/rust"
 for name in config.toml config; do
   [ ! -f "${CARGO_HOME:-$HOME/.cargo}/$name" ] || install -D "${CARGO_HOME:-$HOME/.cargo}/$name" "$root/root/.cargo/$name"
 done
-for file in /etc/pip.conf /root/.pip/pip.conf /root/.config/pip/pip.conf /root/.npmrc /etc/resolv.conf; do
+for file in /etc/pip.conf /etc/resolv.conf; do
   [ ! -f "$file" ] || install -D "$file" "$root$file"
+done
+for file in .pip/pip.conf .config/pip/pip.conf .npmrc; do
+  [ ! -f "$HOME/$file" ] || install -D "$HOME/$file" "$root/root/$file"
 done
 git clone --quiet --no-hardlinks . "$root/root/phishcnn"
 
 inside() {
-  systemd-nspawn --quiet --pipe --register=no --keep-unit --directory="$root" --chdir=/root/phishcnn \
-    --setenv=PATH=/opt/rust/bin:/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    --setenv=HOME=/root bash -euo pipefail -c "$1"
+  systemd-nspawn --quiet --pipe --register=no --keep-unit --directory="$root" --chdir="$home/phishcnn" \
+    --setenv=PATH=/opt/rust/bin:$home/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    --setenv=HOME=$home bash -euo pipefail -c "$1"
 }
 seconds=$(date +%s)
 # What stands in quotes is expanded inside.
 # shellcheck disable=SC2016
-inside 'cargo run --quiet --release -- serve --feedback none >/root/serve.log 2>&1 &
+inside 'cargo run --quiet --release -- serve --feedback none >"$HOME/serve.log" 2>&1 &
   for _ in $(seq 1800); do curl -sf http://127.0.0.1:8000/readyz >/dev/null && break; sleep 1; done
   curl -s http://127.0.0.1:8000/v1/score -d "{\"url\": \"https://en.wikipedia.org/wiki/Phishing\"}"; echo; kill %1'
 echo "cargo run --release -- serve: an answer after $(($(date +%s) - seconds)) s, from nothing"
