@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -48,6 +49,9 @@ class Gateway:
         text = text.replace("/run/haproxy/admin.sock", str(folder / "admin.sock")).replace(
             "127.0.0.1:8405", f"127.0.0.1:{free_port()}"
         )
+        if pem := variables.get("gateway_tls_pem"):
+            assert "ssl crt /etc/haproxy/phishcnn.pem" in text
+            text = text.replace("/etc/haproxy/phishcnn.pem", pem)
         (folder / "haproxy.cfg").write_text(text)
         done = subprocess.run(["haproxy", "-c", "-f", folder / "haproxy.cfg"], capture_output=True, text=True)
         # Valid, and without a warning.
@@ -157,6 +161,28 @@ def test_the_eleventh_request_in_a_minute_waits(gateway):
     assert problem["code"] == 501
     # Nobody talks his way out with a forged address.
     assert gate.ask(x_forwarded_for="192.0.2.7")[0] == 429
+
+
+def test_tls_by_the_certificate_and_nothing_else(gateway, tmp_path):
+    certificate = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    certificate += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    files = ["-keyout", tmp_path / "key", "-out", tmp_path / "crt"]
+    subprocess.run([*certificate, *files], check=True, capture_output=True)
+    (tmp_path / "pem").write_text((tmp_path / "crt").read_text() + (tmp_path / "key").read_text())
+    gate = gateway(gateway_tls_pem=str(tmp_path / "pem"))
+    trusting = ssl.create_default_context(cafile=tmp_path / "crt")
+    status, headers, _ = gate.ask(http.client.HTTPSConnection("localhost", gate.port, timeout=10, context=trusting))
+    assert status == 200 and headers[HEADER] == "stable"
+    # Who does not know the certificate gets nothing, nor does who speaks plainly or an old TLS.
+    stranger = http.client.HTTPSConnection("localhost", gate.port, timeout=10, context=ssl.create_default_context())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        gate.ask(stranger)
+    with pytest.raises((http.client.HTTPException, OSError)):
+        gate.ask()
+    old = ["openssl", "s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{gate.port}"]
+    assert subprocess.run(old, stdin=subprocess.DEVNULL, capture_output=True).returncode != 0
+    new = ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{gate.port}"]
+    assert subprocess.run(new, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def test_a_canary_that_is_down_costs_no_answer(gateway, services):
