@@ -6,7 +6,7 @@ Flash is counted with newlib's printf in it, RAM without the buffers that it tak
 import re
 
 import pytest
-from conftest import FFI, ROOT, run
+from conftest import FFI, run
 from targets import BITS, MODEL, host, urls
 
 KIB = 1024
