@@ -15,8 +15,8 @@ FLASH, RAM = 224 * KIB, 16 * KIB
 SCRATCH = 5488
 # What was measured when these were last looked at, in bytes; 3 % more fails, so that growth is seen.
 RECORDED = {
-    "cortex-m4": {"flash": 214_268, "ram": 15_332},
-    "cortex-m0": {"flash": 214_268, "ram": 15_332},
+    "cortex-m4": {"flash": 193_996, "ram": 15_632},
+    "cortex-m0": {"flash": 201_952, "ram": 15_792},
 }
 TARGETS = {"cortex-m4": "thumbv7em-none-eabihf", "cortex-m0": "thumbv6m-none-eabi"}
 
