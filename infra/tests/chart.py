@@ -16,6 +16,7 @@ CASES["ha"] = CHART / "values-ha.yaml"
 KUBERNETES = "1.37"
 # Where each package keeps its custom resources, as `PACKAGE/GROUP`.
 CUSTOM = {
+    "argoproj.io": "argo-rollouts/argoproj.io",
     "gateway.networking.k8s.io": "gateway-api/gateway.networking.k8s.io",
     "monitoring.coreos.com": "prometheus-operator/monitoring.coreos.com",
     "networking.istio.io": "istio/networking.istio.io",

@@ -294,6 +294,19 @@ def test_monitoring_carries_the_rules_and_dashboards():
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
 
 
+def test_analysis_fails_without_numbers():
+    made = objects(values("canary"))
+    template, run = find(made, "AnalysisTemplate"), find(made, "AnalysisRun")
+    assert template["spec"] == run["spec"] and len(run["spec"]["metrics"]) == 2
+    for metric in run["spec"]["metrics"]:
+        assert metric["successCondition"].startswith("len(result) == 1 && result[0] <= ")
+        # Nothing is forgiven: neither a failure, nor an error of the query.
+        assert {metric[f"{kind}Limit"] for kind in ("failure", "inconclusive", "consecutiveError")} == {0}
+    other = copy.deepcopy(values("canary"))
+    other["canary"]["weight"] = 50
+    assert find(objects(other), "AnalysisRun")["metadata"]["name"] != run["metadata"]["name"]
+
+
 def test_helm_test_asks_the_service():
     made = objects({})
     hook = find(made, "Pod")

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 import yaml
-from chart import ROOT
+from chart import ROOT, find, objects, values
 from conftest import free_port
 
 INFRA = ROOT / "infra"
@@ -28,6 +28,13 @@ QUERIES = {
     for panel in dashboard["panels"]
     for target in panel["targets"]
 } | {rule["record"]: rule["expr"] for group in GROUPS for rule in group["rules"] if "record" in rule}
+
+
+ANALYSIS = {
+    f"analysis: {metric['name']}": metric["provider"]["prometheus"]["query"]
+    for metric in find(objects(values("canary")), "AnalysisRun")["spec"]["metrics"]
+}
+QUERIES |= ANALYSIS
 
 
 def test_rules_fire_and_resolve():
@@ -176,6 +183,11 @@ def numbers(base, expression):
 @pytest.mark.parametrize("name", QUERIES)
 def test_query_returns_numbers(name, prometheus):
     until(lambda: numbers(prometheus, QUERIES[name]), 20, f"no data for {QUERIES[name]}")
+
+
+@pytest.mark.parametrize("name", ANALYSIS)
+def test_analysis_of_nobody_has_no_number(name, prometheus):
+    assert numbers(prometheus, ANALYSIS[name].replace('"canary"', '"nobody"')) == []
 
 
 def test_tracks_are_told_apart(prometheus):
