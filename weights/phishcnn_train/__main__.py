@@ -260,7 +260,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("quantize", quantize, "Write the int8 model of an f32 one, calibrated on the validation rows.")
     sub.add_argument("model", type=Path, help="the f32 .safetensors file")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
-    sub.add_argument("--sample", type=int, default=6000, help="rows that ranges are measured on (default: 6000)")
+    sub.add_argument("--sample", type=int, default=24000, help="rows that ranges are measured on (default: 24000)")
     sub.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
     sub = command(
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."

@@ -306,7 +306,7 @@ def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: li
     return work.out, *logits
 
 
-def quantize(model: Path, rows: Rows, output: Path, sample: int = 6000) -> dict:
+def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> dict:
     """Writes the int8 model; returns figures. Calibrates ranges on `sample` of the validation rows, and
     thresholds on all of them. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
     tensors, metadata = read(model)
