@@ -53,7 +53,8 @@ if [ ! -d "$libraries" ]; then
   rm -f "$work/target/$target/release/deps/"libsysroot-*
   cp "$work/target/$target/release/deps/"lib*.{rlib,rmeta} "$libraries.new/"
   mv "$libraries.new" "$libraries"
-  rm -rf "$work"
+  # Cargo does not see that what it built for the target before is for another library.
+  rm -rf "$work" "target/$target"
 fi
 export RUSTC=$compiler
 export RUSTFLAGS="${RUSTFLAGS:-} --sysroot=$sysroot"
