@@ -185,7 +185,8 @@ def decided(base, since, *options, seconds=90):
 def test_two_models_on_a_real_prometheus(measured, urls, tmp_path):
     base, since, running = measured
     out = tmp_path / "result"
-    done = decided(base, since, "--effect", "0.1", "--out", out)
+    # So sure that the test does not fail by chance.
+    done = decided(base, since, "--effect", "0.1", "--alpha", "0.001", "--out", out)
     assert done.returncode == experiment.BACK, done.stdout + done.stderr
     result = json.loads((out / "result.json").read_text())
     last = result["looks"][-1]
