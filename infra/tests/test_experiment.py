@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, free_port
+from conftest import CANARY_MODEL, ROOT, free_port
 
 FOLDER = ROOT / "infra/experiment"
 sys.path.insert(0, str(FOLDER))
@@ -88,16 +88,38 @@ def test_nonsense_is_refused(wrong):
     assert done.returncode == 2 and "is not between" in done.stderr
 
 
-# The two models disagree about the second.
-URLS = [
+# Some of these the two models must see differently, whichever model is built in.
+CANDIDATES = [
     "https://en.wikipedia.org/wiki/Phishing",
-    "http://free-gift-cards.xyz/win",
     "http://paypal.com.secure-login.account-verify.ru/webscr",
+    "http://free-gift-cards.xyz/win",
+    "http://192.168.1.1/login",
+    "http://bit.ly/3xyz",
+    "http://verify-account.example.top/signin.php",
+    "https://secure-bank-login.example.xyz/",
+    "http://login.example.com@203.0.113.7/update",
 ]
 
 
+@pytest.fixture(scope="module")
+def urls(binary):
+    """URLs, and by how much the canary's share of verdicts `phishing` differs from stable's among them."""
+    flagged = []
+    for model in [], ["--model", CANARY_MODEL]:
+        command = [binary, "score", *model, "--format", "ndjson", *CANDIDATES]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        flagged.append([json.loads(line)["verdict"] == "phishing" for line in lines])
+    stable, canary = flagged
+    for sign in -1, 1:
+        chosen = [i for i, (s, c) in enumerate(zip(stable, canary, strict=True)) if s == c or c - s == sign]
+        difference = sum(canary[i] - stable[i] for i in chosen) / len(chosen)
+        if abs(difference) > 0.1:
+            return [CANDIDATES[i] for i in chosen], difference
+    pytest.fail("the models agree about all of these: add URLs")
+
+
 @pytest.fixture
-def measured(services, tmp_path):
+def measured(services, urls, tmp_path):
     """Address of a Prometheus that scrapes both versions under load, the start, and the services."""
     port, admin, running = services
     addresses = {"stable": "127.0.0.2", "canary": "127.0.0.3"}
@@ -113,7 +135,7 @@ def measured(services, tmp_path):
             track = "canary" if chance.random() < 0.3 else "stable"
             try:
                 connection = http.client.HTTPConnection(addresses[track], port, timeout=5)
-                body = json.dumps({"urls": chance.choices(URLS, k=30)})
+                body = json.dumps({"urls": chance.choices(urls[0], k=30)})
                 connection.request("POST", "/v1/score/batch", body, {"content-type": "application/json"})
                 connection.getresponse().read()
                 connection.close()
@@ -160,15 +182,16 @@ def decided(base, since, *options, seconds=90):
     return done
 
 
-def test_two_models_on_a_real_prometheus(measured, tmp_path):
+def test_two_models_on_a_real_prometheus(measured, urls, tmp_path):
     base, since, running = measured
     out = tmp_path / "result"
-    done = decided(base, since, "--effect", "0.1", "--out", out)
+    # So sure that the test does not fail by chance.
+    done = decided(base, since, "--effect", "0.1", "--alpha", "0.001", "--out", out)
     assert done.returncode == experiment.BACK, done.stdout + done.stderr
     result = json.loads((out / "result.json").read_text())
     last = result["looks"][-1]
-    # Two in three of these URLs are phishing to the one, one in three to the other.
-    assert abs(last["difference"] + 1 / 3) < 0.15 and last["high"] < 0
+    # The interval has the true difference, and not 0.
+    assert last["low"] <= urls[1] <= last["high"] and last["low"] * last["high"] > 0
     assert all(one["decision"] == "go on" for one in result["looks"][:-1])
     assert (out / "result.png").read_bytes().startswith(b"\x89PNG") and (out / "result.png").stat().st_size > 10_000
 
