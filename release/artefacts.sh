@@ -51,7 +51,11 @@ archive "phishcnn-docs-$version.tar.gz" "target/package/phishcnn-docs-$version"
 echo "SBOM" >&2
 python release/sbom.py >"$out/phishcnn-$version.cdx.json"
 
-# A Debian package, where its recipe is there.
-if [ -x infra/debian/build.sh ]; then
-  infra/debian/build.sh "$out"
+echo "Debian package" >&2
+# It writes manual pages with help2man; a system without Debian's tools leaves the package out, and says so.
+if command -v help2man >/dev/null && command -v dpkg-architecture >/dev/null; then
+  infra/debian/build.sh >&2
+  cp target/debian/*.deb "$out"
+else
+  echo 'left out: the Debian package, which needs help2man and dpkg-dev' >&2
 fi

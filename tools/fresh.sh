@@ -22,7 +22,8 @@ cp -r "$toolchain" "$root/opt/rust"
 for name in config.toml config; do
   [ ! -f "${CARGO_HOME:-$HOME/.cargo}/$name" ] || install -D "${CARGO_HOME:-$HOME/.cargo}/$name" "$root/root/.cargo/$name"
 done
-for file in /etc/pip.conf /etc/resolv.conf; do
+# Also what the machine trusts beyond Debian's certificates.
+for file in /etc/pip.conf /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do
   [ ! -f "$file" ] || install -D "$file" "$root$file"
 done
 for file in .pip/pip.conf .config/pip/pip.conf .npmrc; do
