@@ -1,7 +1,7 @@
 //! `cargo bench`: loading, one URL at each length, a batch, on each backend of the machine.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use phishcnn_benches::{model_file, url};
+use phishcnn_benches::{Aligned, model_file, urls};
 use phishcnn_core::{Backend, Block, Model, as_bytes_mut};
 use std::hint::black_box;
 
@@ -14,15 +14,15 @@ fn scratch(model: &Model<'_>) -> Vec<Block> {
 fn load(c: &mut Criterion) {
     let mut group = c.benchmark_group("load, and to the first score");
     for name in MODELS {
-        let file = model_file(name);
-        let mut scratch = scratch(&Model::load(&file).unwrap());
-        let url = url(64);
+        let file = Aligned::new(&model_file(name));
+        let mut scratch = scratch(&Model::load(file.bytes()).unwrap());
+        let url = urls(64).swap_remove(0);
         group.bench_function(BenchmarkId::new("load", name), |b| {
-            b.iter(|| black_box(Model::load(black_box(&file)).unwrap().scratch_len()));
+            b.iter(|| black_box(Model::load(black_box(file.bytes())).unwrap().scratch_len()));
         });
         group.bench_function(BenchmarkId::new("load and score", name), |b| {
             b.iter(|| {
-                let model = Model::load(black_box(&file)).unwrap();
+                let model = Model::load(black_box(file.bytes())).unwrap();
                 black_box(model.score(&url, as_bytes_mut(&mut scratch)).unwrap())
             });
         });
@@ -31,19 +31,25 @@ fn load(c: &mut Criterion) {
 
 fn score(c: &mut Criterion) {
     for name in MODELS {
-        let file = model_file(name);
+        let file = Aligned::new(&model_file(name));
         for backend in Backend::ALL {
-            let Some(model) = Model::load(&file).unwrap().with_backend(backend) else { continue };
+            let Some(model) = Model::load(file.bytes()).unwrap().with_backend(backend) else {
+                continue;
+            };
             let mut scratch = scratch(&model);
             let mut group = c.benchmark_group(format!("{name} {}", backend.as_str()));
             for length in [16, 32, 64, 128, 256, 512] {
-                let url = url(length);
+                let urls = urls(length);
+                let mut urls = urls.iter().cycle();
                 group.throughput(Throughput::Bytes(length as u64));
-                group.bench_with_input(BenchmarkId::from_parameter(length), &url, |b, url| {
-                    b.iter(|| model.score(black_box(url), as_bytes_mut(&mut scratch)).unwrap());
+                group.bench_function(BenchmarkId::from_parameter(length), |b| {
+                    b.iter(|| {
+                        let url = urls.next().unwrap();
+                        model.score(black_box(url), as_bytes_mut(&mut scratch)).unwrap()
+                    });
                 });
             }
-            let urls: Vec<_> = (0..1000).map(|i| url(16 + i % 64)).collect();
+            let urls: Vec<_> = (16..80).flat_map(urls).take(1000).collect();
             group.throughput(Throughput::Elements(1000));
             group.bench_function("1000 URLs of 16 to 79 bytes", |b| {
                 b.iter(|| {

@@ -50,19 +50,47 @@ pub fn urls(length: usize) -> Vec<Vec<u8>> {
 /// One of them: the same on every machine.
 fn url(length: usize, seed: u64) -> Vec<u8> {
     const HOSTS: [&str; 12] = [
-        "login.example-bank", "shop.green-garden", "secure-paypa1", "mail.university", "my-blog",
-        "cdn7.static-files", "account-verify.services", "news.daily-herald", "x1q9zk", "forum",
-        "docs.open-source", "win-a-prize.now",
+        "login.example-bank",
+        "shop.green-garden",
+        "secure-paypa1",
+        "mail.university",
+        "my-blog",
+        "cdn7.static-files",
+        "account-verify.services",
+        "news.daily-herald",
+        "x1q9zk",
+        "forum",
+        "docs.open-source",
+        "win-a-prize.now",
     ];
-    const SUFFIXES: [&str; 8] = [".com", ".co.uk", ".web.app", ".ru", ".net", ".de", ".top", ".org"];
+    const SUFFIXES: [&str; 8] =
+        [".com", ".co.uk", ".web.app", ".ru", ".net", ".de", ".top", ".org"];
     const WORDS: [&str; 20] = [
-        "secure", "account", "index.html", "wp-content", "images", "login.php", "2024", "articles",
-        "verify?session=a81f", "search?q=blue+shoes", "id=99120", "en-gb", "user/~kim", "update",
-        "product_id=17&ref=mail", "confirm#top", "static/js/app.9f3c.js", "signin", "help", "ABC123",
+        "secure",
+        "account",
+        "index.html",
+        "wp-content",
+        "images",
+        "login.php",
+        "2024",
+        "articles",
+        "verify?session=a81f",
+        "search?q=blue+shoes",
+        "id=99120",
+        "en-gb",
+        "user/~kim",
+        "update",
+        "product_id=17&ref=mail",
+        "confirm#top",
+        "static/js/app.9f3c.js",
+        "signin",
+        "help",
+        "ABC123",
     ];
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
     let mut pick = |from: &[&'static str]| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         from[(state >> 33) as usize % from.len()]
     };
     let mut text = String::from(pick(&HOSTS)) + pick(&SUFFIXES);

@@ -280,6 +280,16 @@ impl<'a> Model<'a> {
         self.scratch_len
     }
 
+    /// The same where there is no operating system: tiles are smaller there.
+    #[must_use]
+    pub fn bare_metal_scratch_len(&self) -> usize {
+        let length = match self.layers.int8 {
+            true => network::scratch_len_of::<Int8>(&self.layers, network::SMALL_TILE),
+            false => network::scratch_len_of::<Float>(&self.layers, network::SMALL_TILE),
+        };
+        length.unwrap_or(self.scratch_len)
+    }
+
     /// Most segments that [`explain`](Self::explain) finds in a URL.
     #[must_use]
     pub const fn max_segments(&self) -> usize {

@@ -22,7 +22,7 @@ pub(crate) trait Numbers: Copy {
     type Sum: bytemuck::Pod;
     /// Activations of the dense layers.
     type Wide: bytemuck::Pod;
-    /// Positions that are embedded before the stages run.
+    /// Positions that are embedded before the stages run, where there is an operating system.
     const TILE: usize;
     /// Not above any other value.
     const LOWEST: Self::Value;
@@ -59,12 +59,22 @@ pub(crate) trait Numbers: Copy {
     ) -> Option<[f32; 2]>;
 }
 
+/// Positions that are embedded before the stages run on a microcontroller, where RAM is dearer than
+/// time.
+pub(crate) const SMALL_TILE: usize = 16;
+
+/// Positions that are embedded before the stages run: more read the weights less often.
+const fn tile<N: Numbers>() -> usize {
+    let small = cfg!(all(target_os = "none", not(target_arch = "wasm32")));
+    if small { SMALL_TILE } else { N::TILE }
+}
+
 /// Rows in each stage's buffer, then in the readout's.
 ///
 /// In front of a stage wait what it still holds (at most its history, and for a pool an
 /// incomplete window), what the stage before gives at once, and its padding behind the end.
-fn capacities<N: Numbers>(layers: &Layers<'_>) -> impl Iterator<Item = Option<usize>> {
-    let mut incoming = Some(N::TILE);
+fn capacities(layers: &Layers<'_>, tile: usize) -> impl Iterator<Item = Option<usize>> {
+    let mut incoming = Some(tile);
     let mut stages = layers.stages.iter();
     let mut done = false;
     core::iter::from_fn(move || {
@@ -83,11 +93,16 @@ fn capacities<N: Numbers>(layers: &Layers<'_>) -> impl Iterator<Item = Option<us
 
 /// Scratch memory in bytes, from the sizes in which [`run`] cuts it up.
 pub(crate) fn scratch_len<N: Numbers>(layers: &Layers<'_>) -> Option<usize> {
+    scratch_len_of::<N>(layers, tile::<N>())
+}
+
+/// The same for tiles of another size.
+pub(crate) fn scratch_len_of<N: Numbers>(layers: &Layers<'_>, tile: usize) -> Option<usize> {
     let bytes = |count: usize, size| round_up(count.checked_mul(size)?);
     let mut total = 0_usize;
     let mut channels = layers.embedding.channels.get();
     let mut stages = layers.stages.iter();
-    for rows in capacities::<N>(layers) {
+    for rows in capacities(layers, tile) {
         let values = rows?.checked_mul(channels)?;
         total = total.checked_add(bytes(values, size_of::<N::Value>())?)?;
         if let Some(Stage::Convolution(convolution)) = stages.next() {
@@ -162,7 +177,7 @@ fn run_checked<N: Numbers>(
     let mut buffers = heapless::Vec::<Buffer<'_, N::Value>, { STAGES_MAX + 1 }>::new();
     let mut channels = layers.embedding.channels;
     let mut stages = layers.stages.iter();
-    for rows in capacities::<N>(layers) {
+    for rows in capacities(layers, tile::<N>()) {
         let values = cut(&mut scratch, rows? * channels.get())?;
         let mut buffer = Buffer { values, channels, rows: 0 };
         if let Some(Stage::Convolution(convolution)) = stages.next() {
@@ -183,7 +198,7 @@ fn run_checked<N: Numbers>(
     // (Not a `for` loop: from inside, a chain of iterators is a loop for each.)
     let mut tokens = tokens;
     tokens.try_for_each(|token| {
-        if pending == N::TILE {
+        if pending == tile::<N>() {
             sequence.advance()?;
             pending = 0;
         }
