@@ -14,7 +14,9 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     for byte in Sha256::digest(&file) {
         write!(digest, "{byte:02x}")?;
     }
-    let bare_metal = env::var_os("CARGO_CFG_TARGET_OS").is_some_and(|os| os == "none");
+    let target = |key| env::var(key).unwrap_or_default();
+    let bare_metal =
+        target("CARGO_CFG_TARGET_OS") == "none" && target("CARGO_CFG_TARGET_ARCH") != "wasm32";
     let scratch_len = if bare_metal { model.bare_metal_scratch_len() } else { model.scratch_len() };
     let constants = format!(
         "/// Bytes of scratch memory that the embedded model needs.\n\

@@ -27,9 +27,7 @@ impl Numbers for Int8 {
     type Value = u8;
     type Sum = u32;
     type Wide = i16;
-    // (On a microcontroller RAM is dearer than time.)
-    const TILE: usize =
-        if cfg!(all(target_os = "none", not(target_arch = "wasm32"))) { 16 } else { 64 };
+    const TILE: usize = 64;
     const LOWEST: u8 = 0;
 
     fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [u8]) -> Option<()> {

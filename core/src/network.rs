@@ -59,12 +59,14 @@ pub(crate) trait Numbers: Copy {
     ) -> Option<[f32; 2]>;
 }
 
-/// Positions that are embedded before the stages run, where memory is scarce.
+/// Positions that are embedded before the stages run on a microcontroller, where RAM is dearer than
+/// time.
 pub(crate) const SMALL_TILE: usize = 16;
 
 /// Positions that are embedded before the stages run: more read the weights less often.
 const fn tile<N: Numbers>() -> usize {
-    if cfg!(target_os = "none") { SMALL_TILE } else { N::TILE }
+    let small = cfg!(all(target_os = "none", not(target_arch = "wasm32")));
+    if small { SMALL_TILE } else { N::TILE }
 }
 
 /// Rows in each stage's buffer, then in the readout's.
