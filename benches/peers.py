@@ -174,9 +174,9 @@ def write(engines, times, medians, versions, absent) -> None:
         f"{cpu.partition(':')[2].strip()}; {platform.system()} {platform.release()}; {rustc}; {', '.join(versions)}; "
         f"{time.strftime('%Y-%m-%d')}." + (f" Not there: {'; '.join(absent)}." if absent else ""),
         "",
-        "Ours is timed from the URL's bytes to the probability, over 64 different URLs of each length (zeros are "
-        "skipped, so that what is read matters); peers from ready token ids (LiteRT: from ready embeddings), the cost "
-        "of calling an empty network from Python taken off.",
+        "Ours is timed from the URL's bytes to the probability, over 64 different URLs of each length (what is zero is "
+        "skipped, so it matters what is read); peers from ready token ids (LiteRT: from ready embeddings), the cost of "
+        "calling an empty network from Python taken off.",
         "",
         "| engine | " + " | ".join(f"{n} bytes" for n in LENGTHS) + " |",
         "|---|" + "---|" * len(LENGTHS),
