@@ -128,7 +128,7 @@ impl Numbers for Int8 {
 
     fn dense(self, layer: &Dense<'_>, x: &[i16], y: &mut [i16]) -> Option<()> {
         let mut outputs = layer.bias.iter().zip(layer.multiplier).zip(y);
-        for rows in layer.weight.chunks(4 * layer.inputs.max(1)) {
+        for rows in layer.weight.chunks(layer.inputs.saturating_mul(4).max(1)) {
             for (sum, ((bias, multiplier), y)) in self.0.dots(x, rows).into_iter().zip(&mut outputs)
             {
                 let value = requantise(sum.wrapping_add(integer(bias)), integer(multiplier));

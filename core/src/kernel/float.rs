@@ -139,7 +139,7 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
         let Some(rows) = scan.rows(width, product, depth, row) else { break };
         let x = product.x.get(row * product.stride..)?;
         for r in 0..rows {
-            let list = scan.window(r, depth / product.stride)?;
+            let list = scan.window(r, depth.checked_div(product.stride)?)?;
             let y = y.get_mut((row + r) * columns..)?.get_mut(..columns)?;
             listed_row::<T>(product, x, list, r * product.stride, y)?;
         }
