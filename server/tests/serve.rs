@@ -275,6 +275,33 @@ fn requests_under_way_are_finished() {
 }
 
 /// A client that never ends its request is cut off at the shutdown timeout.
+/// A client that has just come, or has just been answered, may have sent a request that nobody has
+/// read yet: it is answered, and told that the connection ends.
+#[test]
+fn who_is_about_to_ask_is_answered() {
+    let service = Service::start();
+    let asked = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut new = TcpStream::connect(&service.address).unwrap();
+    let mut kept = TcpStream::connect(&service.address).unwrap();
+    kept.write_all(asked).unwrap();
+    let mut answer = [0; 4096];
+    let length = kept.read(&mut answer).unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+    service.signal("TERM");
+    while TcpStream::connect(&service.address).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for connection in [&mut new, &mut kept] {
+        connection.write_all(asked).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+    }
+    let (status, log) = service.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 #[test]
 fn the_end_has_a_deadline() {
     let mut command = phishcnn();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -35,8 +36,12 @@ use tower::ServiceExt;
 use super::metrics::Metrics;
 use super::settings::ServeArgs;
 
-/// A connection younger in its phase than this is not closed to make room: it may be about to ask.
+/// A connection younger in its phase than this is not closed to make room, nor at the end: it may be
+/// about to ask.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// How often a connection that may be about to ask is looked at when the end has come.
+const LOOK_WHETHER_IT_ASKS: Duration = Duration::from_millis(20);
 
 /// How long a look for room that found none counts.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -107,6 +112,13 @@ impl Connection {
         let mut state = self.state();
         state.answering = true;
         state.stalled = if at_once { None } else { state.stalled.or_else(|| Some(Instant::now())) };
+    }
+
+    /// No request has begun, but one may be on its way: the client has just come, or has just been
+    /// answered.
+    fn may_be_asking(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Idle && state.since.elapsed() < SETTLED
     }
 
     /// A stream of lines says that it is alive.
@@ -299,8 +311,9 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let watched = Watched { stream, connection: connection.clone() };
     let answering = connection.clone();
+    let ending = stopped.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (routes, connection) = (routes.clone(), answering.clone());
+        let (routes, connection, ending) = (routes.clone(), answering.clone(), ending.clone());
         connection.enter(Phase::Body);
         let received = OnDrop(connection.clone(), Phase::Body, Phase::Working);
         let mut request = request.map(|body| {
@@ -313,7 +326,12 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         async move {
             let response = routes.oneshot(request).await;
             let sent = OnDrop(connection, Phase::Working, Phase::Idle);
-            response.map(|response| {
+            response.map(|mut response| {
+                // Else the client might ask again while the connection is being closed.
+                if *ending.borrow() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
                 response.map(|body| {
                     body.map_frame(move |frame| {
                         let _ = &sent;
@@ -328,13 +346,13 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     http.header_read_timeout(None);
     let mut serving = http.serve_connection(TokioIo::new(watched), service);
     let mut clock = interval((settings.header_timeout / 2).max(Duration::from_millis(50)));
-    let mut stopping = *stopped.borrow();
+    let mut stopping = false;
     let last_words = loop {
         tokio::select! {
             // An error is the client's: it went away, or spoke no HTTP.
             _ = &mut serving => break None,
             () = connection.leave.notified() => break Some(BUSY),
-            () = stop(&mut stopped, stopping) => {
+            () = stop(&mut stopped, stopping, &connection) => {
                 stopping = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
@@ -371,10 +389,13 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Waits for the stop, once.
-async fn stop(stopped: &mut watch::Receiver<bool>, known: bool) {
-    if known || stopped.changed().await.is_err() {
+/// Waits for the stop, once, and for a request that may be on its way.
+async fn stop(stopped: &mut watch::Receiver<bool>, known: bool, connection: &Connection) {
+    if known || stopped.wait_for(|stop| *stop).await.is_err() {
         pending::<()>().await;
+    }
+    while connection.may_be_asking() {
+        sleep(LOOK_WHETHER_IT_ASKS).await;
     }
 }
 
