@@ -68,7 +68,7 @@ pub(crate) struct Model(Loaded);
 /// `(start, end, part, contribution)`, offsets in bytes of the URL as given.
 type Segment = (usize, usize, &'static str, f32);
 
-/// Native-endian `(logit f32, probability f32, verdict u8, truncated u8, errors u16)`.
+/// Native-endian `(logit f32, probability f32, verdict i8, truncated u8, errors u16)`.
 type Buffers<'py> = (
     Bound<'py, PyByteArray>,
     Bound<'py, PyByteArray>,
@@ -82,7 +82,7 @@ type Buffers<'py> = (
 struct Columns {
     logit: Vec<f32>,
     probability: Vec<f32>,
-    verdict: Vec<u8>,
+    verdict: Vec<i8>,
     truncated: Vec<u8>,
     errors: Vec<u16>,
     /// The first row without a score.
@@ -104,7 +104,7 @@ impl Columns {
     fn push(&mut self, row: usize, scored: Result<phishcnn_core::Score, Error>) {
         self.logit.push(scored.map_or(f32::NAN, |s| s.logit));
         self.probability.push(scored.map_or(f32::NAN, |s| s.probability));
-        self.verdict.push(scored.map_or(0, |s| s.verdict as u8));
+        self.verdict.push(scored.map_or(-1, |s| s.verdict as i8));
         self.truncated.push(scored.map_or(0, |s| u8::from(s.truncated)));
         self.errors.push(scored.map_or_else(Error::code, |_| 0));
         if let (Err(error), None) = (scored, self.failed) {
@@ -229,7 +229,7 @@ impl Model {
         Ok((
             joined(py, &columns, |c| bytemuck::cast_slice(&c.logit))?,
             joined(py, &columns, |c| bytemuck::cast_slice(&c.probability))?,
-            joined(py, &columns, |c| &c.verdict)?,
+            joined(py, &columns, |c| bytemuck::cast_slice(&c.verdict))?,
             joined(py, &columns, |c| &c.truncated)?,
             joined(py, &columns, |c| bytemuck::cast_slice(&c.errors))?,
         ))

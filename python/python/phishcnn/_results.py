@@ -23,7 +23,7 @@ class Scores(NamedTuple):
     >>> import phishcnn
     >>> scores = phishcnn.Model().score_batch(["https://en.wikipedia.org/wiki/Phishing", None])
     >>> scores.verdict.tolist(), scores.errors.tolist()
-    ([0, 0], [0, 203])
+    ([0, -1], [0, 203])
     >>> len(scores.to_arrow().column("logit").drop_null())
     1
     """
@@ -32,8 +32,8 @@ class Scores(NamedTuple):
     """float32; higher is more like phishing; NaN where there is an error."""
     probability: npt.NDArray[np.float32]
     """float32 in [0, 1]: calibrated at the base rate asked for; NaN where there is an error."""
-    verdict: npt.NDArray[np.uint8]
-    """uint8: 0 benign, 1 suspicious, 2 phishing (``VERDICTS``); 0 where there is an error."""
+    verdict: npt.NDArray[np.int8]
+    """int8: 0 benign, 1 suspicious, 2 phishing (``VERDICTS``); -1 where there is an error, which is no verdict."""
     truncated: npt.NDArray[np.bool_]
     """bool: the URL was longer than the model reads."""
     errors: npt.NDArray[np.uint16]
@@ -56,7 +56,7 @@ class Scores(NamedTuple):
         def column(kind: pa.DataType, values: Any) -> pa.Array:
             return pa.Array.from_buffers(kind, len(scored), [validity, pa.py_buffer(values)], nulls)
 
-        verdict = pa.DictionaryArray.from_arrays(column(pa.uint8(), self.verdict), pa.array(VERDICTS))
+        verdict = pa.DictionaryArray.from_arrays(column(pa.int8(), self.verdict), pa.array(VERDICTS))
         truncated = pc.if_else(scored, pa.array(self.truncated), pa.scalar(None, pa.bool_()))
         return pa.RecordBatch.from_arrays(
             [
@@ -85,7 +85,7 @@ class Tokens(NamedTuple):
     """uint16, shape (n,): 0, or the number of the error; such a row has no tokens."""
 
 
-SCORES, TOKENS = "ffB?H", "HBq?H"
+SCORES, TOKENS = "ffb?H", "HBq?H"
 """The fields' types as the module ``struct`` writes them."""
 
 
