@@ -11,9 +11,11 @@ cd "$(dirname "$0")/.."
 root=$PWD
 target=$1
 shift
+# (As an option it could not stand behind `cargo test … -- ARGUMENTS`.)
+export CARGO_BUILD_TARGET=$target
 
 if rustup target list --installed 2>/dev/null | grep -qx "$target"; then
-  exec cargo "$@" --target "$target"
+  exec cargo "$@"
 fi
 
 compiler=/usr/bin/rustc
@@ -58,4 +60,4 @@ if [ ! -d "$libraries" ]; then
 fi
 export RUSTC=$compiler
 export RUSTFLAGS="${RUSTFLAGS:-} --sysroot=$sysroot"
-exec cargo "$@" --target "$target"
+exec cargo "$@"
