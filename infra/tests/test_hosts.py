@@ -188,6 +188,8 @@ def main_pid(host):
 
 def test_survives_kill(fleet):
     host = fleet.hosts["canary"]
+    # An answer first: a restart that an earlier step began is over, and the process is the one that stays.
+    assert score(host.address)[0] == 200
     pid = main_pid(host)
     host.run(f"kill -9 {pid}")
     # The socket outlives the service: this request waits for the next process.
