@@ -189,8 +189,8 @@ class Stack:
 POSTGRES = """
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 data=/var/lib/postgresql/data
-echo "$POSTGRES_PASSWORD" >/tmp/password
-initdb --pgdata $data/new --username "$POSTGRES_USER" --pwfile /tmp/password --auth scram-sha-256
+echo "$POSTGRES_PASSWORD" |
+  initdb --pgdata $data/new --username "$POSTGRES_USER" --pwfile /dev/stdin --auth scram-sha-256
 echo 'host all all all scram-sha-256' >>$data/new/pg_hba.conf
 (until PGPASSWORD=$POSTGRES_PASSWORD createdb --host /tmp --username "$POSTGRES_USER" --maintenance-db postgres "$POSTGRES_DB"
  do sleep 0.3; done) &
