@@ -8,7 +8,7 @@ use support::model_file::{Architecture, Input, Layer, ModelFile, conv, dense};
 
 fn models() -> Vec<ModelFile> {
     let bytes = |layers, output| Architecture {
-        input: Input::Bytes { max: 8, parts: true },
+        input: Input::Bytes { max: 8, tables: "bytes+parts" },
         width: 1,
         layers,
         output,

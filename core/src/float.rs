@@ -17,16 +17,21 @@ impl Numbers for Float {
     const TILE: usize = 64;
     const LOWEST: f32 = f32::NEG_INFINITY;
 
-    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [f32]) -> Option<()> {
+    fn embed(
+        self,
+        table: &Embedding<'_>,
+        token: Token,
+        trigram: usize,
+        row: &mut [f32],
+    ) -> Option<()> {
         let channels = table.channels.get();
         let characters = weights(table.characters).get(usize::from(token.id) * channels..)?;
         for (out, w) in row.iter_mut().zip(characters) {
             *out = weight(w);
         }
-        if let Some(parts) = table.parts {
-            for (out, w) in
-                row.iter_mut().zip(weights(parts).get(token.part as usize * channels..)?)
-            {
+        for (rows, at) in [(table.parts, token.part as usize), (table.trigrams, trigram)] {
+            let Some(rows) = rows else { continue };
+            for (out, w) in row.iter_mut().zip(weights(rows).get(at * channels..)?) {
                 *out += weight(w);
             }
         }

@@ -30,17 +30,31 @@ impl Numbers for Int8 {
     const TILE: usize = 64;
     const LOWEST: u8 = 0;
 
-    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [u8]) -> Option<()> {
+    fn embed(
+        self,
+        table: &Embedding<'_>,
+        token: Token,
+        trigram: usize,
+        row: &mut [u8],
+    ) -> Option<()> {
         let channels = table.channels.get();
         let row = row.get_mut(..channels)?;
         let character =
             table.characters.get(usize::from(token.id) * channels..)?.get(..channels)?;
-        match table.parts {
-            None => row.iter_mut().zip(character).for_each(|(out, c)| *out = clamp(*c as i8)),
-            Some(parts) => {
+        match (table.parts, table.trigrams) {
+            (None, _) => row.iter_mut().zip(character).for_each(|(out, c)| *out = clamp(*c as i8)),
+            (Some(parts), None) => {
                 let part = parts.get(token.part as usize * channels..)?.get(..channels)?;
                 for ((out, c), p) in row.iter_mut().zip(character).zip(part) {
                     *out = clamp((*c as i8).saturating_add(*p as i8));
+                }
+            }
+            (Some(parts), Some(trigrams)) => {
+                let part = parts.get(token.part as usize * channels..)?.get(..channels)?;
+                let trigram = trigrams.get(trigram * channels..)?.get(..channels)?;
+                for (((out, c), p), t) in row.iter_mut().zip(character).zip(part).zip(trigram) {
+                    let sum = [c, p, t].map(|v| i16::from(*v as i8)).iter().sum::<i16>();
+                    *out = sum.clamp(0, MAX.into()) as u8;
                 }
             }
         }

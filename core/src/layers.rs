@@ -3,15 +3,15 @@
 //!
 //! ```text
 //! line   = embed *("; " stage) "; " readout 1*("; " dense)
-//! embed  = "embed bytes+parts" / "embed bytes" / "embed chars"
+//! embed  = "embed bytes+parts+trigrams" / "embed bytes+parts" / "embed bytes" / "embed chars"
 //! stage  = "conv" NAME ("same" / "valid") ["dilation=" D] [activation] ["add"] / "maxpool" N ["ceil"]
 //! readout= "pool" ("max" / "avg" / "max+avg") / "flatten"
 //! dense  = "dense" NAME [activation / "softmax"]
 //! activation = "relu" / "tanh" / "sigmoid"
 //! ```
-//! Words are separated by one space. Tensors, F32 row-major: `embed.bytes` (257, E) and
-//! `embed.parts` (9, E), or `embed.chars` (V, E) with `chars` (V) of U32; `NAME.weight`
-//! (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model is an
+//! Words are separated by one space. Tensors, F32 row-major: `embed.bytes` (257, E),
+//! `embed.parts` (9, E) and `embed.trigrams` (2^n, E), or `embed.chars` (V, E) with `chars` (V) of
+//! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model is an
 //! int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list.
 
 use crate::file::{Dtype, File};
@@ -66,12 +66,15 @@ impl Activation {
     }
 }
 
-/// Sum of a row of the character table and a row of the part table. (Of f32 or of signed bytes:
-/// `Numbers::embed` reads them.)
+/// Sum of a row of the character table, of the part table and of the trigram table. (Of f32 or of
+/// signed bytes: `Numbers::embed` reads them.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Embedding<'a> {
     pub(crate) characters: &'a [u8],
     pub(crate) parts: Option<&'a [u8]>,
+    pub(crate) trigrams: Option<&'a [u8]>,
+    /// The trigram table has 2^`trigram_bits` rows.
+    pub(crate) trigram_bits: u32,
     pub(crate) table: CharTable<'a>,
     pub(crate) channels: NonZeroUsize,
 }
@@ -391,7 +394,7 @@ impl<'a> Builder<'_, 'a> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let tables = text.strip_prefix("embed ").ok_or(unsupported)?;
         let (name, rows, table) = match (tables, input) {
-            ("bytes" | "bytes+parts", Input::UrlBytes { .. }) => {
+            ("bytes" | "bytes+parts" | "bytes+parts+trigrams", Input::UrlBytes { .. }) => {
                 (".bytes", BYTE_IDS, CharTable::default())
             }
             ("chars", Input::KerasChar { .. }) => {
@@ -405,9 +408,18 @@ impl<'a> Builder<'_, 'a> {
         let shape = [Some(rows), None];
         let ([_, width], characters) = self.tensor(text, ("embed", name), dtype, shape)?;
         let mut parts = None;
-        if tables == "bytes+parts" {
+        if tables.starts_with("bytes+parts") {
             let shape = [Some(Part::COUNT), Some(width)];
             parts = Some(self.tensor(text, ("embed", ".parts"), dtype, shape)?.1);
+        }
+        let (mut trigrams, mut trigram_bits) = (None, 0);
+        if tables == "bytes+parts+trigrams" {
+            let shape = [None, Some(width)];
+            let ([rows, _], table) = self.tensor(text, ("embed", ".trigrams"), dtype, shape)?;
+            if !rows.is_power_of_two() || !(2..=DIMENSION_MAX).contains(&rows) {
+                return Err(LoadError::new(Error::Shape, "embed.trigrams"));
+            }
+            (trigrams, trigram_bits) = (Some(table), rows.trailing_zeros());
         }
         if self.int8 {
             if !width.is_multiple_of(4) {
@@ -417,7 +429,7 @@ impl<'a> Builder<'_, 'a> {
             self.padding = Padding::Row(zero);
         }
         let channels = NonZeroUsize::new(width).ok_or(unsupported)?;
-        Ok(Embedding { characters, parts, table, channels })
+        Ok(Embedding { characters, parts, trigrams, trigram_bits, table, channels })
     }
 
     fn convolution(

@@ -30,6 +30,7 @@ mod scratch;
 mod suffix;
 mod text;
 pub mod tokens;
+mod trigrams;
 pub mod url;
 
 pub use error::{Error, LoadError};

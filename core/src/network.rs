@@ -11,6 +11,7 @@ use crate::Error;
 use crate::layers::{Convolution, Dense, Embedding, Layers, Padding, Readout, STAGES_MAX, Stage};
 use crate::scratch::round_up;
 use crate::tokens::Token;
+use crate::trigrams::Trigrams;
 use core::cell::Cell;
 use core::mem::size_of;
 use core::num::NonZeroUsize;
@@ -28,8 +29,15 @@ pub(crate) trait Numbers: Copy {
     /// Not above any other value.
     const LOWEST: Self::Value;
 
-    /// Writes one token's vector; `None` when the id has no row, which loading excludes.
-    fn embed(self, table: &Embedding<'_>, token: Token, row: &mut [Self::Value]) -> Option<()>;
+    /// Writes one token's vector; `trigram` is its row in that table. `None` when one has no such
+    /// row, which loading excludes.
+    fn embed(
+        self,
+        table: &Embedding<'_>,
+        token: Token,
+        trigram: usize,
+        row: &mut [Self::Value],
+    ) -> Option<()>;
     /// What stands at positions outside the sequence.
     fn pad(self, padding: Padding<'_>, rows: &mut [Self::Value]);
     /// `rows` output rows from `x` on; each `pool` of them become one row of `y`, their maximum.
@@ -197,6 +205,7 @@ fn run_checked<N: Numbers>(
     let mut sequence = Sequence { numbers, layers, buffers, readout, sums, positions: 0 };
 
     let mut pending = 0;
+    let mut trigrams = Trigrams::default();
     // (Not a `for` loop: from inside, a chain of iterators is a loop for each.)
     let mut tokens = tokens;
     tokens.try_for_each(|token| {
@@ -206,7 +215,8 @@ fn run_checked<N: Numbers>(
         }
         let row = sequence.buffers.first_mut()?.extend(1)?;
         pending += 1;
-        numbers.embed(&layers.embedding, token, row)
+        let trigram = trigrams.next(token.id, layers.embedding.trigram_bits);
+        numbers.embed(&layers.embedding, token, trigram, row)
     })?;
     sequence.finish()?;
     sequence.widen(vector)?;

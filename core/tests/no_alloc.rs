@@ -40,7 +40,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn load_score_and_explain_do_not_allocate() {
-    let bytes = Input::Bytes { max: 256, parts: true };
+    let bytes = Input::Bytes { max: 256, tables: "bytes+parts" };
     for input in [bytes, Input::Chars { length: 64, canonical: true }] {
         let layers = vec![
             conv(3, 8, "relu"),

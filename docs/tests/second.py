@@ -106,6 +106,13 @@ def requantised(s: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
     return (s.astype(np.int64) * multiplier + (1 << 31)) >> 32
 
 
+def trigram_row(ids: tuple[int, ...], rows: int) -> int:
+    h = 0
+    for i in ids:
+        h = (h ^ i) * 16777619 % 2**32
+    return (h ^ h >> 15) * 2654435761 % 2**32 * rows >> 32
+
+
 class Model:
     def __init__(self, path: Path) -> None:
         file = path.read_bytes()
@@ -145,7 +152,12 @@ class Model:
     def _embedded(self, ids: list[int], parts: list[int], kind: type) -> np.ndarray:
         words = self.layers[0][1]
         x = self.tensors["embed.chars" if words == "chars" else "embed.bytes"].astype(kind)[ids]
-        return x + self.tensors["embed.parts"].astype(kind)[parts] if words == "bytes+parts" else x
+        if words.startswith("bytes+parts"):
+            x = x + self.tensors["embed.parts"].astype(kind)[parts]
+        if words == "bytes+parts+trigrams":
+            table = self.tensors["embed.trigrams"].astype(kind)
+            x = x + table[[trigram_row(three, len(table)) for three in zip([0, 0, *ids], [0, *ids], ids, strict=False)]]
+        return x
 
     @staticmethod
     def _conv(words: list[str]) -> tuple[bool, int, str | None, bool]:

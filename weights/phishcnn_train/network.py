@@ -17,6 +17,7 @@ ACTIVATIONS = {
 }
 MASK_ID = 256  # byte id of a masked byte; parts keep their ids
 N_BYTES, N_PARTS = 257, 9
+EMBEDDINGS = ("bytes", "bytes+parts", "bytes+parts+trigrams", "chars")
 
 
 class LayerError(Exception):
@@ -41,7 +42,7 @@ def parse(line: str) -> list[Layer]:
     for text in line.split("; "):
         kind, *words = text.split(" ")
         try:
-            if kind == "embed" and words in (["bytes"], ["bytes+parts"], ["chars"]):
+            if kind == "embed" and len(words) == 1 and words[0] in EMBEDDINGS:
                 layer = Layer(kind, words[0])
             elif kind == "conv":
                 name, padding, *rest = words
@@ -82,8 +83,10 @@ def shapes(layers: list[Layer], sizes: dict, length: int | None = None, n_chars:
                 out["embed.chars"] = (n_chars, width)
             else:
                 out["embed.bytes"] = (N_BYTES, width)
-                if layer.name == "bytes+parts":
+                if "parts" in layer.name:
                     out["embed.parts"] = (N_PARTS, width)
+                if "trigrams" in layer.name:
+                    out["embed.trigrams"] = (sizes["trigrams"], width)
         elif layer.kind == "conv":
             kernel, channels = sizes[layer.name]
             out[f"{layer.name}.weight"] = (kernel, width, channels)
@@ -113,7 +116,9 @@ def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarra
     weights = {}
     for name in sorted(shape_of):
         shape = shape_of[name]
-        if name.startswith("embed."):
+        if name == "embed.trigrams":
+            scale = 0.0  # of rows that training never sees, too
+        elif name.startswith("embed."):
             scale = 0.5
         elif name.endswith(".bias"):
             scale = 0.0
@@ -160,6 +165,19 @@ def _maxpool(x, mask, layer: Layer):
     return x.reshape(n, -1, layer.window, width).max(2)
 
 
+def trigram_rows(ids, rows: int):
+    """Row of the trigram that ends at each id, as docs/model-file.md has it; `rows` is a power of two.
+
+    Args:
+        ids: int [n, L]
+    """
+    seen = jnp.pad(ids.astype(jnp.uint32), ((0, 0), (2, 0)))
+    h = jnp.zeros(ids.shape, jnp.uint32)
+    for back in (2, 1, 0):
+        h = (h ^ seen[:, 2 - back : seen.shape[1] - back]) * jnp.uint32(16777619)
+    return ((h ^ (h >> 15)) * jnp.uint32(2654435761)) >> (32 - rows.bit_length() + 1)
+
+
 def _mask(lengths, positions: int):
     return (jnp.arange(positions)[None, :] < lengths[:, None])[..., None]
 
@@ -179,8 +197,11 @@ def forward(layers: list[Layer], weights: dict, ids, parts, lengths, dropout: fl
     for before, layer in zip([None, *layers], layers, strict=False):
         if layer.kind == "embed":
             x = weights["embed.chars" if layer.name == "chars" else "embed.bytes"][ids]
-            if layer.name == "bytes+parts":
+            if "parts" in layer.name:
                 x = x + weights["embed.parts"][parts]
+            if "trigrams" in layer.name:
+                table = weights["embed.trigrams"]
+                x = x + table[trigram_rows(ids, len(table))]
             mask = _mask(lengths, x.shape[1])
             x = jnp.where(mask, x, 0)
         elif layer.kind == "conv":

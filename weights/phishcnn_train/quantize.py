@@ -90,7 +90,7 @@ def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | N
     for layer in layers:
         if layer.kind == "embed":
             names = ["embed.chars"] if layer.name == "chars" else ["embed.bytes"]
-            names += ["embed.parts"] * (layer.name == "bytes+parts")
+            names += [f"embed.{table}" for table in ("parts", "trigrams") if table in layer.name]
             real = tensors[names[0]].shape[1]
             wide = -(-real // 4) * 4
             for name in names:
@@ -116,6 +116,13 @@ def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | N
             wide = tensors[f"{layer.name}.bias"].shape[0]
             index = np.arange(wide)
     return {name: t if t.dtype.kind == "u" else t.astype(np.float64) for name, t in out.items()}
+
+
+def trigram_rows(ids: np.ndarray, lengths: np.ndarray, rows: int) -> np.ndarray:
+    """int [positions]: `network.trigram_rows` of many URLs, one behind the other."""
+    positions = ranges(np.zeros_like(lengths), lengths)
+    before = [np.where(positions >= back, np.roll(ids, back), 0) for back in (2, 1)]
+    return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
 def requantise(sums: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
@@ -153,21 +160,33 @@ class Quantiser:
     def embed(self, layer: Layer, ids: np.ndarray, parts: np.ndarray, lengths: np.ndarray) -> None:
         name = "embed.chars" if layer.name == "chars" else "embed.bytes"
         rows = self.tensors[name]
-        other = self.tensors["embed.parts"] if layer.name == "bytes+parts" else np.zeros((1, rows.shape[1]))
-        low = np.minimum(rows.min(0) + other.min(0), 0)
-        high = np.maximum(rows.max(0) + other.max(0), 0)
+        other = self.tensors["embed.parts"] if "parts" in layer.name else np.zeros((1, rows.shape[1]))
+        parts = parts if "parts" in layer.name else np.zeros_like(ids)
+        exact = rows[ids] + other[parts]
+        low, high = rows.min(0) + other.min(0), rows.max(0) + other.max(0)
+        if "trigrams" in layer.name:
+            # (What the three could add up to is far more than what they do.)
+            table = self.tensors["embed.trigrams"]
+            trigrams = trigram_rows(ids, lengths, len(table))
+            exact = exact + table[trigrams]
+            low, high = exact.min(0), exact.max(0)
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
         self.scale = np.where(high > low, high - low, 1.0) / (MAX - 1)
         self.zero = np.rint(-low / self.scale)
         shift = np.rint(other.min(0) / self.scale)
         first = np.clip(np.rint(rows / self.scale) + self.zero + shift, -128, 127)
         second = np.clip(np.rint(other / self.scale) - shift, -128, 127)
+        rounded = first[ids] + second[parts]
         self.out[name] = first.astype("i1")
-        if layer.name == "bytes+parts":
+        if "parts" in layer.name:
             self.out["embed.parts"] = second.astype("i1")
+        if "trigrams" in layer.name:
+            third = np.clip(np.rint(table / self.scale), -128, 127)
+            rounded = rounded + third[trigrams]
+            self.out["embed.trigrams"] = third.astype("i1")
         self.out["embed.zero"] = self.zero.astype("i1")
-        parts = parts if layer.name == "bytes+parts" else np.zeros_like(ids)
-        self.exact = Sequence(rows[ids] + other[parts], lengths)
-        self.rounded = Sequence(np.clip(first[ids] + second[parts], 0, MAX), lengths)
+        self.exact = Sequence(exact, lengths)
+        self.rounded = Sequence(np.clip(rounded, 0, MAX), lengths)
 
     def conv(self, layer: Layer) -> None:
         name, weight, bias = layer.name, self.tensors[f"{layer.name}.weight"], self.tensors[f"{layer.name}.bias"]

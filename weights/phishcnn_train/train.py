@@ -177,9 +177,12 @@ def identity(params: Params, *tokens: Tokens) -> str:
 
 
 def started(params: Params, shape_of: dict) -> dict[str, np.ndarray]:
-    """The weights of the model that training goes on from. Raises ParamsError where it has another shape."""
+    """The weights of the model that training goes on from; a trigram table that it lacks is 0, which changes
+    nothing. Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
     tensors = {name: tensor for name, tensor in read(path)[0].items() if name != "chars"}
+    if "embed.trigrams" in shape_of:
+        tensors.setdefault("embed.trigrams", np.zeros(shape_of["embed.trigrams"], "<f4"))
     found = {name: (tensor.dtype.str, *tensor.shape) for name, tensor in tensors.items()}
     wanted = {name: ("<f4", *shape) for name, shape in shape_of.items()}
     if found != wanted:

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from phishcnn_train import network
 
-SIZES = {"embed": 4, "c1": [4, 6], "c2": [3, 6], "d1": 5, "d2": 1}
+SIZES = {"embed": 4, "trigrams": 16, "c1": [4, 6], "c2": [3, 6], "d1": 5, "d2": 1}
 ACT = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "": lambda x: x}
+
+
+def trigram_row(ids, rows):
+    """As docs/model-file.md has it, in Python's integers."""
+    h = 0
+    for i in ids:
+        h = (h ^ i) * 16777619 % 2**32
+    return (h ^ h // 2**15) * 2654435761 % 2**32 // (2**32 // rows)
 
 
 def oracle(layers, weights, ids, parts):
@@ -18,8 +26,11 @@ def oracle(layers, weights, ids, parts):
     for layer in layers:
         if layer.kind == "embed":
             x = weights["embed.bytes"][ids]
-            if layer.name == "bytes+parts":
+            if "parts" in layer.name:
                 x = x + weights["embed.parts"][parts]
+            if "trigrams" in layer.name:
+                before = [0, 0, *ids.tolist()]
+                x = x + weights["embed.trigrams"][[trigram_row(before[t : t + 3], 16) for t in range(len(ids))]]
         elif layer.kind == "conv":
             w, d = weights[f"{layer.name}.weight"], layer.dilation
             reach = (len(w) - 1) * d
@@ -48,7 +59,7 @@ def oracle(layers, weights, ids, parts):
 LINES = [
     "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; conv c2 same relu add; pool max+avg; dense d1 relu; dense d2",
     "embed bytes; conv c1 same dilation=2 tanh; maxpool 3 ceil; conv c2 same dilation=2 sigmoid add; pool max; dense d1 tanh; dense d2",
-    "embed bytes+parts; conv c1 valid; maxpool 2; conv c2 same tanh add; pool avg; dense d1; dense d2",
+    "embed bytes+parts+trigrams; conv c1 valid; maxpool 2; conv c2 same tanh add; pool avg; dense d1; dense d2",
 ]
 
 

@@ -14,6 +14,7 @@ CHARS = "keras-char/1 length=60 pad=pre truncate=pre canonical=yes"
 LINES = {  # every layer that int8 knows; channels that are no multiple of a block
     "compact": (BYTES, "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; maxpool 2 ceil; "
     "conv c3 same relu add; pool max+avg; dense d1 relu; dense d2", "logit", 1),
+    "trigrams": (BYTES, "embed bytes+parts+trigrams; conv c1 same relu; maxpool 2 ceil; pool max+avg; dense d2", "logit", 1),
     "signed": (BYTES, "embed bytes; conv c1 same; conv c2 same dilation=2 relu; conv c3 same add; maxpool 3 ceil; "
     "pool avg; dense d1 tanh; dense d2", "logit", 1),
     "keras": (CHARS, "embed chars; conv c1 valid tanh; maxpool 3; conv c2 same sigmoid; conv c3 same tanh; maxpool 2; "
@@ -25,11 +26,13 @@ def write(path, name):
     """An f32 file with random weights, and the URLs to calibrate it on."""
     input_line, line, output, outputs = LINES[name]
     chars = np.array([0xFFFFFFFF, 0xFFFFFFFE, *map(ord, "abcdefghijklmnopqrstuvwxyz0123456789/.-?=&:")], "<u4")
-    sizes = {"embed": 10, "c1": [5, 20], "c2": [3, 24], "c3": [3, 24], "d1": 10, "d2": outputs}
+    sizes = {"embed": 10, "trigrams": 64, "c1": [5, 20], "c2": [3, 24], "c3": [3, 24], "d1": 10, "d2": outputs}
     tensors = network.init(network.shapes(network.parse(line), sizes, 60, len(chars)), 3)
     for key, value in network.init({k: v.shape for k, v in tensors.items()}, 4).items():
         if key.endswith(".bias"):
             tensors[key] = (0.1 * np.random.default_rng(len(key)).standard_normal(value.shape)).astype("<f4")
+    if "embed.trigrams" in tensors:
+        tensors["embed.trigrams"] = np.random.default_rng(5).normal(0, 0.3, (64, 10)).astype("<f4")
     if input_line is CHARS:
         tensors["chars"] = chars
     metadata = {

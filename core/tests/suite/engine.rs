@@ -7,7 +7,7 @@ use phishcnn_core::{Error, Model, as_bytes_mut};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const BYTES: Input = Input::Bytes { max: 256, parts: true };
+const BYTES: Input = Input::Bytes { max: 256, tables: "bytes+parts" };
 
 /// Together every layer kind and option, the limits, and sizes around the engine's tiles (16
 /// positions; 8 and 1 columns).
@@ -106,7 +106,13 @@ fn architectures() -> Vec<Architecture> {
         ),
         url_bytes(3, deepest, "logit"),
         Architecture {
-            input: Input::Bytes { max: 20, parts: false },
+            input: Input::Bytes { max: 256, tables: "bytes+parts+trigrams" },
+            width: 7,
+            layers: vec![conv(3, 9, "relu"), Pool("max+avg"), last()],
+            output: "logit",
+        },
+        Architecture {
+            input: Input::Bytes { max: 20, tables: "bytes" },
             width: 5,
             layers: vec![conv(3, 4, "relu"), Pool("max"), dense(3, "softmax"), dense(2, "")],
             output: "softmax2 positive=1",
@@ -233,7 +239,7 @@ prop_compose! {
         (input, mut layers) in any::<bool>().prop_flat_map(|keras| {
             let input = match keras {
                 true => (1_usize..90, any::<bool>()).prop_map(|(length, canonical)| Input::Chars { length, canonical }).boxed(),
-                false => (1_usize..90, any::<bool>()).prop_map(|(max, parts)| Input::Bytes { max, parts }).boxed(),
+                false => (1_usize..90, select(vec!["bytes", "bytes+parts", "bytes+parts+trigrams"])).prop_map(|(max, tables)| Input::Bytes { max, tables }).boxed(),
             };
             (input, prop::collection::vec(stage(keras), 0..5))
         }),

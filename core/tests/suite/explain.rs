@@ -46,7 +46,7 @@ proptest! {
 
     #[test]
     fn contributions_by_definition(url in urls::any_url(), n in 1_usize..60) {
-        check(&file(Input::Bytes { max: n, parts: true }), &url)?;
+        check(&file(Input::Bytes { max: n, tables: "bytes+parts" }), &url)?;
         check(&file(Input::Chars { length: n, canonical: false }), &url)?;
         check(&file(Input::Chars { length: n, canonical: true }), &url)?;
     }
@@ -55,10 +55,10 @@ proptest! {
 #[test]
 fn segments_of_long_urls() {
     let long = format!("http://a.b.c.example.co.uk/{}", "x/".repeat(200));
-    check(&file(Input::Bytes { max: 64, parts: true }), long.as_bytes()).unwrap();
+    check(&file(Input::Bytes { max: 64, tables: "bytes+parts" }), long.as_bytes()).unwrap();
     let user = format!("http://{}é@h.com", "ü:".repeat(30));
     for input in [
-        Input::Bytes { max: 64, parts: true },
+        Input::Bytes { max: 64, tables: "bytes+parts" },
         Input::Chars { length: 64, canonical: false },
         Input::Chars { length: 64, canonical: true },
     ] {
@@ -71,9 +71,10 @@ fn segments_of_long_urls() {
 #[test]
 fn unread_segments_cost_nothing() {
     let slashes = vec![b'/'; 65_536];
-    for input in
-        [Input::Bytes { max: 20, parts: true }, Input::Chars { length: 20, canonical: false }]
-    {
+    for input in [
+        Input::Bytes { max: 20, tables: "bytes+parts" },
+        Input::Chars { length: 20, canonical: false },
+    ] {
         check(&file(input), &slashes).unwrap();
     }
 }

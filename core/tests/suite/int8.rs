@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn bytes(width: usize, layers: Vec<Layer>, output: &'static str) -> Architecture {
-    Architecture { input: Input::Bytes { max: 256, parts: true }, width, layers, output }
+    Architecture { input: Input::Bytes { max: 256, tables: "bytes+parts" }, width, layers, output }
 }
 
 /// The compact model's layers.
@@ -102,7 +102,13 @@ fn architectures() -> Vec<Architecture> {
             "softmax2 positive=1",
         ),
         Architecture {
-            input: Input::Bytes { max: 70, parts: false },
+            input: Input::Bytes { max: 200, tables: "bytes+parts+trigrams" },
+            width: 8,
+            layers: vec![conv(5, 32, "relu"), ceil(2), Pool("max+avg"), dense(1, "")],
+            output: "logit",
+        },
+        Architecture {
+            input: Input::Bytes { max: 70, tables: "bytes" },
             width: 8,
             layers: vec![
                 conv(6, 112, "relu"),

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 fn bytes_model() -> ModelFile {
     let layers = vec![conv(3, 4, "relu"), Layer::Pool("max"), dense(1, "")];
-    let input = Input::Bytes { max: 32, parts: true };
+    let input = Input::Bytes { max: 32, tables: "bytes+parts" };
     Architecture { input, width: 2, layers, output: "logit" }.build(1)
 }
 
@@ -252,6 +252,24 @@ fn metadata() {
 }
 
 #[test]
+fn a_trigram_table_has_a_power_of_two_of_rows() {
+    let layers = vec![Layer::Pool("max"), dense(1, "")];
+    let input = Input::Bytes { max: 32, tables: "bytes+parts+trigrams" };
+    let mut model = Architecture { input, width: 2, layers, output: "logit" }.build(1);
+    let mut with_rows = |rows: usize| {
+        let table = model.tensors.iter_mut().find(|t| t.name == "embed.trigrams").unwrap();
+        (table.shape[0], table.data) = (rows, vec![0; rows * 2 * 4]);
+        model.bytes()
+    };
+    for rows in [2, 64, 65_536] {
+        assert!(Model::load(&with_rows(rows)).is_ok(), "{rows}");
+    }
+    for rows in [1, 3, 63, 65_535] {
+        refused(&with_rows(rows), Error::Shape, "embed.trigrams");
+    }
+}
+
+#[test]
 fn layer_lines_of_url_bytes() {
     let good = bytes_model();
     let with = |line: &str| {
@@ -261,7 +279,7 @@ fn layer_lines_of_url_bytes() {
     };
     let whole = "embed bytes+parts; conv c0 same relu; pool max; dense d2";
     assert!(Model::load(&with(whole)).is_ok());
-    for line in ["", "embed", "embed chars", "embed bytes+parts+x", "conv c0 same", "embed  bytes"]
+    for line in ["", "embed", "embed chars", "embed bytes+trigrams", "conv c0 same", "embed  bytes"]
     {
         refused(&with(line), Error::Unsupported, line);
     }
@@ -441,7 +459,7 @@ fn too_much_scratch_is_refused() {
         Layer::Pool("max"),
         dense(1, ""),
     ];
-    let input = Input::Bytes { max: 32, parts: true };
+    let input = Input::Bytes { max: 32, tables: "bytes+parts" };
     let model = Architecture { input, width: 2, layers, output: "logit" }.build(1);
     let line = "embed bytes+parts; conv c0 same relu; maxpool 65536 ceil; pool max; dense d3";
     refused(&model.bytes(), Error::Unsupported, line);

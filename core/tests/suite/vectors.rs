@@ -32,7 +32,7 @@ fn models() -> [(&'static str, ModelFile); 2] {
         dense(8, "relu"),
         dense(1, ""),
     ];
-    let input = Input::Bytes { max: 64, parts: true };
+    let input = Input::Bytes { max: 64, tables: "bytes+parts" };
     let mut url_bytes = Architecture { input, width: 8, layers, output: "logit" }.build(23);
     url_bytes.set("phishcnn.name", "url-bytes-fixture");
     url_bytes.set("phishcnn.thresholds", "phishing=1.09 suspicious=0.9");

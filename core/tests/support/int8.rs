@@ -3,8 +3,8 @@
 //! engine, not even the order of the loops.
 
 use super::Random;
-use super::model_file::{Architecture, Input, Layer, ModelFile, Tensor};
-use super::network::Network;
+use super::model_file::{Architecture, Input, Layer, ModelFile, TRIGRAM_ROWS, Tensor};
+use super::network::{Network, trigram_row};
 use super::tokens::Token;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -51,7 +51,7 @@ impl Int8Network {
     }
 
     fn logit(&self, tokens: &[Token]) -> f32 {
-        let mut rows: Rows = tokens.iter().map(|t| self.embed(t)).collect();
+        let mut rows: Rows = (0..tokens.len()).map(|at| self.embed(tokens, at)).collect();
         let mut zero: Vec<i64> =
             self.tensor("embed", "zero").unwrap().iter().map(|z| (*z).max(0)).collect();
         let mut vector = Vec::new();
@@ -91,7 +91,8 @@ impl Int8Network {
         }
     }
 
-    fn embed(&self, token: &Token) -> Vec<i64> {
+    fn embed(&self, tokens: &[Token], at: usize) -> Vec<i64> {
+        let token = &tokens[at];
         let row = |name: &str, id: usize| {
             let (shape, values) = self.tensors.get(name)?;
             Some(&values[id * shape[1]..][..shape[1]])
@@ -100,6 +101,10 @@ impl Int8Network {
         let mut row_of = row("embed.bytes", id).or(row("embed.chars", id)).unwrap().to_vec();
         if let Some(part) = row("embed.parts", token.part.into()) {
             row_of.iter_mut().zip(part).for_each(|(v, p)| *v += p);
+        }
+        if let Some((shape, _)) = self.tensors.get("embed.trigrams") {
+            let trigram = row("embed.trigrams", trigram_row(tokens, at, shape[0])).unwrap();
+            row_of.iter_mut().zip(trigram).for_each(|(v, t)| *v += t);
         }
         row_of.iter().map(|v| (*v).clamp(0, 127)).collect()
     }
@@ -202,12 +207,16 @@ pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
     };
     let width = architecture.width;
     match &architecture.input {
-        Input::Bytes { parts, .. } => {
+        Input::Bytes { tables, .. } => {
             let data = bytes(257 * width, random, 120.0);
             add(&mut file, "embed.bytes".into(), "I8", &[257, width], data);
-            if *parts {
+            if tables.contains("parts") {
                 let data = bytes(9 * width, random, 60.0);
                 add(&mut file, "embed.parts".into(), "I8", &[9, width], data);
+            }
+            if tables.contains("trigrams") {
+                let data = bytes(TRIGRAM_ROWS * width, random, 128.0);
+                add(&mut file, "embed.trigrams".into(), "I8", &[TRIGRAM_ROWS, width], data);
             }
         }
         Input::Chars { .. } => {

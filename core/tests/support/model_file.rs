@@ -2,14 +2,24 @@
 
 use super::Random;
 
+/// Of the trigram tables of these models.
+pub const TRIGRAM_ROWS: usize = 64;
+
 /// Marks id 0, padding, and the unknown id in the tensor `chars`.
 pub const NO_CHARACTER: u32 = 0xffff_ffff;
 pub const UNKNOWN: u32 = 0xffff_fffe;
 
 #[derive(Clone, Debug)]
 pub enum Input {
-    Bytes { max: usize, parts: bool },
-    Chars { length: usize, canonical: bool },
+    /// `tables`: "bytes", "bytes+parts" or "bytes+parts+trigrams".
+    Bytes {
+        max: usize,
+        tables: &'static str,
+    },
+    Chars {
+        length: usize,
+        canonical: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -126,12 +136,14 @@ impl Architecture {
         let mut line = Vec::new();
         let width = self.width;
         let (input, mut length) = match &self.input {
-            Input::Bytes { max, parts } => {
+            Input::Bytes { max, tables } => {
                 file.add("embed.bytes".into(), &[257, width], 1.0, random);
-                line.push("embed bytes".to_string());
-                if *parts {
+                line.push(format!("embed {tables}"));
+                if tables.contains("parts") {
                     file.add("embed.parts".into(), &[9, width], 1.0, random);
-                    line[0] += "+parts";
+                }
+                if tables.contains("trigrams") {
+                    file.add("embed.trigrams".into(), &[TRIGRAM_ROWS, width], 1.0, random);
                 }
                 (format!("url-bytes/1 max={max}"), None)
             }

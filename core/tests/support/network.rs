@@ -94,7 +94,7 @@ impl Network {
     }
 
     pub fn logit(&self, tokens: &[Token]) -> f64 {
-        let mut sequence: Matrix = tokens.iter().map(|t| self.embed(t)).collect();
+        let mut sequence: Matrix = (0..tokens.len()).map(|at| self.embed(tokens, at)).collect();
         let mut vector = Vec::new();
         for layer in self.metadata["phishcnn.layers"].split("; ").skip(1) {
             let words: Vec<&str> = layer.split(' ').collect();
@@ -154,7 +154,8 @@ impl Network {
         self.weights(layer, "bias").to_vec()
     }
 
-    fn embed(&self, token: &Token) -> Vec<f64> {
+    fn embed(&self, tokens: &[Token], at: usize) -> Vec<f64> {
+        let token = &tokens[at];
         let row = |name: &str, i: usize| {
             let (shape, values) = self.tensors.get(name)?;
             Some(values[i * shape[1]..][..shape[1]].to_vec())
@@ -163,6 +164,10 @@ impl Network {
         let mut vector = row("embed.bytes", id).or_else(|| row("embed.chars", id)).unwrap();
         if let Some(part) = row("embed.parts", token.part.into()) {
             vector.iter_mut().zip(part).for_each(|(v, p)| *v += p);
+        }
+        if let Some((shape, _)) = self.tensors.get("embed.trigrams") {
+            let trigram = row("embed.trigrams", trigram_row(tokens, at, shape[0])).unwrap();
+            vector.iter_mut().zip(trigram).for_each(|(v, t)| *v += t);
         }
         vector
     }
@@ -220,4 +225,15 @@ fn activate(name: Option<&str>, values: &mut [f64]) {
             Some(other) => panic!("{other}"),
         };
     }
+}
+
+/// Row of the trigram that ends at this token, as docs/model-file.md has it, in whole numbers without wrapping.
+pub fn trigram_row(tokens: &[Token], at: usize, rows: usize) -> usize {
+    let mut hash = 0_u64;
+    for back in [2, 1, 0] {
+        let id = at.checked_sub(back).map_or(0, |i| u64::from(tokens[i].id));
+        hash = (hash ^ id) * 16_777_619 % (1 << 32);
+    }
+    hash ^= hash / (1 << 15);
+    (hash * 2_654_435_761 % (1 << 32)) as usize / ((1 << 32) / rows)
 }
