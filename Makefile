@@ -52,7 +52,8 @@ bench-service: binary wheel
 	command -v wrk >/dev/null || apt-get install -y -qq wrk
 	python3 -m venv benches/service/.venv
 	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -r benches/service/requirements.txt target/wheels/phishcnn-*.whl
+	  --require-hashes -r benches/service/requirements.lock
+	benches/service/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps target/wheels/phishcnn-*.whl
 	benches/service/.venv/bin/python benches/service/run.py
 
 # The core cannot panic or allocate: proved on the linked object.
@@ -67,7 +68,6 @@ wheel:
 
 # The wheel against the core, the binary, and the libraries whose data it reads.
 python: wheel binary
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r python/requirements-test.txt
 	cargo build --quiet --release -p phishcnn-cli --example core_scores
 	$(PYTHON) -m pytest -q python/tests --ignore python/tests/spark
 	$(PYTHON) -m pytest -q --doctest-modules --pyargs phishcnn

@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 root=$PWD
 python=$root/.venv/bin/python
 dist=$root/target/dist
-$python -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt -r python/requirements-build.txt
 
 rm -rf "$dist"
 mkdir -p "$dist"

@@ -15,7 +15,6 @@ commit=$(git rev-parse HEAD)
 out=$(realpath -m "${1:-target/release-$version}")
 tools/setup.sh
 export PATH=$root/.venv/bin:$PATH
-python -m pip install --quiet --disable-pip-version-check -r release/requirements.txt
 command -v mdbook >/dev/null || cargo install --quiet --locked --no-default-features --version "$(cat docs/mdbook-version)" mdbook
 
 # Time, locale and paths must not reach the bytes.

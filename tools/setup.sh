@@ -11,12 +11,10 @@ if command -v apt-get >/dev/null; then
 fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-# The stamp holds the digest of what was asked for, so that a change installs again.
-wanted=$(cat weights/requirements*.txt tools/requirements.txt | sha256sum)
-if [ "$wanted" != "$(cat .venv/phishcnn-stamp 2>/dev/null)" ]; then
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -r weights/requirements.txt -r weights/requirements-evaluation.txt -r tools/requirements.txt
-  printf '%s\n' "$wanted" >.venv/phishcnn-stamp
-fi
+# A changed lock installs again.
+cmp -s tools/requirements.lock .venv/phishcnn-lock || {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/requirements.lock
+  cp tools/requirements.lock .venv/phishcnn-lock
+}
 
 cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny

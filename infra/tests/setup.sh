@@ -9,9 +9,9 @@ cd "$(dirname "$0")"
 
 command -v npm >/dev/null || apt_install nodejs npm
 [ -x .venv/bin/python ] || python3 -m venv .venv
-cmp -s requirements.txt .venv/phishcnn-stamp || {
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-  cp requirements.txt .venv/phishcnn-stamp
+cmp -s requirements.lock .venv/phishcnn-lock || {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+  cp requirements.lock .venv/phishcnn-lock
 }
 cmp -s schemas/package-lock.json schemas/node_modules/.phishcnn-lock || {
   (cd schemas && npm ci --silent --no-audit --no-fund --ignore-scripts)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make service` needs beyond cargo and tools/setup.sh: Chromium, Node.js, PostgreSQL
-# and the readers of its contract. Safe to run again.
+# Installs what `make service` needs beyond cargo and tools/setup.sh: Chromium, Node.js and
+# PostgreSQL. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/browser"
 . ../../../tools/apt.sh
@@ -12,5 +12,3 @@ cmp -s package-lock.json node_modules/.phishcnn-lock || {
   npm ci --silent --no-audit --no-fund
   cp package-lock.json node_modules/.phishcnn-lock
 }
-../../../.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-  -r ../contract/requirements.txt

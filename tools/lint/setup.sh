@@ -4,10 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ../apt.sh
 
-cmp -s requirements.txt ../../.venv/phishcnn-lint-stamp || {
-  ../../.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-  cp requirements.txt ../../.venv/phishcnn-lint-stamp
-}
 # Node.js often comes from elsewhere than Debian.
 command -v node >/dev/null || apt_install nodejs
 command -v npm >/dev/null || apt_install npm

@@ -15,6 +15,7 @@ yamllint --strict .
 actionlint
 git ls-files -z -- '*.md' '*.rs' '*.py' '*.sh' '*.toml' '*.yml' '*.yaml' '*.c' '*.h' '*.css' '*.html' Makefile | xargs -0 codespell
 tools/version.py >/dev/null
+tools/lock.sh --check
 
 # Unfinished work, paths of somebody's machine, code that was commented out.
 none() { # WHAT PATTERN [PATHS…]

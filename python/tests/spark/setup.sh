@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 . tools/apt.sh
 command -v java >/dev/null || apt_install default-jre-headless
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r python/requirements-test.txt -r python/requirements-spark.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r python/requirements-spark.lock
