@@ -25,6 +25,9 @@ from .tokens import tokenize
 MAX = 127  # largest activation of the sequence
 WIDE = 32767  # largest activation of a dense layer
 POOLED = 256  # pooled values are this much finer than the sequence's
+RARE = 3e-4  # share of the embedded values that may be cut, at either end
+GROUP = 4  # channels that a kernel reads, and skips where all are zero, at once
+ORDERED_BY = 1000  # URLs that decide the order of channels; more find no better one
 BLOCK = 16  # columns that lie together in a convolution's weights
 CURVES = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 # The ends of a curve's table: beyond, it is flat to seven bits.
@@ -118,6 +121,57 @@ def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | N
     return {name: t if t.dtype.kind == "u" else t.astype(np.float64) for name, t in out.items()}
 
 
+def grouped(active: np.ndarray) -> np.ndarray:
+    """An order of the channels in which those that are zero together stand together, in fours: pairs, then pairs of
+    pairs, each time the two that are left and most often active at the same position.
+
+    Args:
+        active: bool [positions, channels]
+    """
+    order = np.arange(active.shape[1])[:, None]
+    while order.shape[1] < GROUP:
+        used = active[:, order].any(2).astype(np.float32)
+        together = used.T @ used
+        np.fill_diagonal(together, -1)
+        pairs = []
+        for _ in range(len(order) // 2):
+            pair = np.array(np.unravel_index(together.argmax(), together.shape))
+            together[pair], together[:, pair] = -1, -1
+            pairs.append(order[pair].ravel())
+        order = np.array(pairs)
+    return order.ravel()
+
+
+def ordered(
+    layers: list[Layer], tensors: dict[str, np.ndarray], active: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The same network with the channels between two convolutions in the order that `grouped` gives them.
+
+    Args:
+        tensors: of `widened`.
+        active: by name of each convolution behind another, where its input is not zero: bool [positions, channels].
+    """
+    out, order = dict(tensors), None
+    for i, layer in enumerate(layers):
+        weight = f"{layer.name}.weight"
+        if layer.kind == "conv":
+            if order is not None:
+                out[weight] = out[weight][:, order]
+            if not layer.add:  # its own channels; with the sum they are those of its input
+                reader = next((after.name for after in layers[i + 1 :] if after.kind == "conv"), None)
+                order = grouped(active[reader]) if reader else None
+            if order is not None:
+                out[weight], out[f"{layer.name}.bias"] = out[weight][..., order], out[f"{layer.name}.bias"][order]
+        elif layer.kind in ("pool", "flatten") and order is not None:
+            times = 1 + (layer.name == "max+avg")
+            if layer.kind == "flatten":
+                times = len(out[f"{layers[i + 1].name}.weight"]) // len(order)
+            order = (np.arange(times)[:, None] * len(order) + order).ravel()
+        elif layer.kind == "dense" and order is not None:
+            out[weight], order = out[weight][order], None
+    return out
+
+
 def trigram_rows(ids: np.ndarray, lengths: np.ndarray, rows: int) -> np.ndarray:
     """int [positions]: `network.trigram_rows` of many URLs, one behind the other."""
     positions = ranges(np.zeros_like(lengths), lengths)
@@ -153,6 +207,7 @@ class Quantiser:
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
         self.tensors = tensors
         self.out: dict[str, np.ndarray] = {}
+        self.active: dict[str, np.ndarray] = {}  # what convolutions behind the first read: where it is not zero
         self.scale = self.zero = np.zeros(0)  # of the sequence, by channel
         self.exact: Sequence | np.ndarray
         self.rounded: Sequence | np.ndarray
@@ -165,11 +220,11 @@ class Quantiser:
         exact = rows[ids] + other[parts]
         low, high = rows.min(0) + other.min(0), rows.max(0) + other.max(0)
         if "trigrams" in layer.name:
-            # (What the three could add up to is far more than what they do.)
+            # What the three could add up to is far more than what they do; the rarest sums are cut, for finer steps.
             table = self.tensors["embed.trigrams"]
             trigrams = trigram_rows(ids, lengths, len(table))
             exact = exact + table[trigrams]
-            low, high = exact.min(0), exact.max(0)
+            low, high = np.quantile(exact, (RARE, 1 - RARE), axis=0)
         low, high = np.minimum(low, 0), np.maximum(high, 0)
         self.scale = np.where(high > low, high - low, 1.0) / (MAX - 1)
         self.zero = np.rint(-low / self.scale)
@@ -301,15 +356,9 @@ class Quantiser:
         self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
 
 
-def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: list[bytes]):
-    """(int8 tensors, f32 logits, int8 logits of the URLs as reckoned here)."""
-    layers = network.parse(metadata["phishcnn.layers"])
-    chars = tensors.get("chars")
-    tokens = tokenize(urls, metadata["phishcnn.input"], chars)
-    ids, parts = np.asarray(tokens.ids).astype(int), np.asarray(tokens.parts).astype(int)
-    lengths = np.diff(np.asarray(tokens.offsets))
-    fixed = int(lengths[0]) if chars is not None else None
-    work = Quantiser(widened(layers, {k: t for k, t in tensors.items() if k != "chars"}, fixed))
+def carried(layers: list[Layer], tensors, ids: np.ndarray, parts: np.ndarray, lengths: np.ndarray) -> Quantiser:
+    """A quantiser behind the last layer."""
+    work = Quantiser(tensors)
     for i, layer in enumerate(layers):
         if layer.kind == "embed":
             work.embed(layer, ids, parts, lengths)
@@ -318,7 +367,24 @@ def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: li
         elif layer.kind == "flatten":
             work.flatten()
         else:
+            if layer.kind == "conv" and i > 1:
+                work.active[layer.name] = work.rounded.values != work.zero
             getattr(work, layer.kind)(layer)
+    return work
+
+
+def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: list[bytes]):
+    """(int8 tensors, f32 logits, int8 logits of the URLs as reckoned here)."""
+    layers = network.parse(metadata["phishcnn.layers"])
+    chars = tensors.get("chars")
+    tokens = tokenize(urls, metadata["phishcnn.input"], chars)
+    ids, parts = np.asarray(tokens.ids).astype(int), np.asarray(tokens.parts).astype(int)
+    lengths = np.diff(np.asarray(tokens.offsets))
+    fixed = int(lengths[0]) if chars is not None else None
+    wide = widened(layers, {k: t for k, t in tensors.items() if k != "chars"}, fixed)
+    some = int(lengths[:ORDERED_BY].sum())
+    draft = carried(layers, wide, ids[:some], parts[:some], lengths[:ORDERED_BY])
+    work = carried(layers, ordered(layers, wide, draft.active), ids, parts, lengths)
     if chars is not None:
         work.out["chars"] = chars
     logits = [network.logit(metadata["phishcnn.output"], outputs) for outputs in (work.exact, work.rounded)]

@@ -5,9 +5,10 @@ import phishcnn
 import pytest
 import synthetic
 from phishcnn_train import network
+from phishcnn_train import quantize as step
 from phishcnn_train.data import read_rows
 from phishcnn_train.export import encode, read
-from phishcnn_train.quantize import packed, quantised, quantize
+from phishcnn_train.quantize import grouped, packed, quantised, quantize
 
 BYTES = "url-bytes/1 max=256"
 CHARS = "keras-char/1 length=60 pad=pre truncate=pre canonical=yes"
@@ -62,6 +63,28 @@ def test_the_engine_reckons_as_the_exporter_does_and_both_near_f32(name, rows, t
     # (Random sigmoids hardly tell two URLs apart: seven bits see less of that.)
     assert np.abs(logits - f32).mean() < (0.15 if name == "keras" else 0.06) * f32.std()
     assert np.corrcoef(logits, f32)[0, 1] > (0.98 if name == "keras" else 0.995)
+
+
+def test_channels_that_are_active_together_stand_together():
+    rng = np.random.default_rng(7)
+    fours = rng.permutation(24).reshape(6, 4)
+    active = np.zeros((500, 24), bool)
+    for four, rate in zip(fours, (0.1, 0.2, 0.3, 0.4, 0.5, 0.0), strict=True):
+        active[:, four] = (rng.random(500) < rate)[:, None]
+    assert {frozenset(four) for four in grouped(active).reshape(6, 4).tolist()} == {
+        frozenset(f) for f in fours.tolist()
+    }
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_order_of_channels_changes_no_logit(name, rows, tmp_path, monkeypatch):
+    tensors, metadata = write(tmp_path / "f32.safetensors", name)
+    int8, _, logits = quantised(tensors, metadata, rows.urls[:300])
+    monkeypatch.setattr(step, "ordered", lambda layers, tensors, active: tensors)
+    other, _, expected = quantised(tensors, metadata, rows.urls[:300])
+    np.testing.assert_allclose(logits, expected, rtol=1e-12)
+    moved = any(not np.array_equal(int8[key], other[key]) for key in int8)
+    assert moved == ("c2.weight" in int8)  # something was put in order
 
 
 def test_one_command_gives_the_same_bytes_twice(rows, tmp_path):
