@@ -9,6 +9,8 @@ python_folders=(benches docs ffi infra python release server weights tools)
 ruff check --quiet "${python_folders[@]}"
 ruff format --quiet --check "${python_folders[@]}"
 (cd docs && mypy --strict --no-error-summary ./*.py ../release/*.py ../tools/*.py)
+(cd weights && mypy --no-error-summary)
+(cd python && mypy --strict --no-error-summary -p phishcnn)
 tools/lint/node_modules/.bin/markdownlint-cli2 '**/*.md' >/dev/null
 git ls-files -z -- '*.sh' .ci/run weights/release | xargs -0 shellcheck
 yamllint --strict .

@@ -6,12 +6,14 @@ import argparse
 import datetime
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .data import DataError, read_rows
 from .network import LayerError
 from .params import Params, ParamsError
 from .release import Refused
+from .typed import Array
 
 DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
 
@@ -19,11 +21,11 @@ The usual order: prepare, tokenize, train, calibrate, export, evaluate, card (`d
 label<TAB>url (further columns: source, month, group, tags), plain or .gz."""
 
 
-def _work(args, params: Params) -> Path:
+def _work(args: argparse.Namespace, params: Params) -> Path:
     return Path(args.work or Path("cache") / params.name)
 
 
-def _chars(params: Params, args):
+def _chars(params: Params, args: argparse.Namespace) -> Array | None:
     if not params.input.startswith("keras-char"):
         return None
     if not args.chars:
@@ -33,7 +35,7 @@ def _chars(params: Params, args):
     return read_chars(args.chars)
 
 
-def split(args) -> None:
+def split(args: argparse.Namespace) -> None:
     from . import groups
     from . import prepare as step
 
@@ -47,13 +49,13 @@ def split(args) -> None:
         print(f"{name}: {int((part.labels == 1).sum())} phishing, {int((part.labels == 0).sum())} legitimate")
 
 
-def prepare(args) -> None:
+def prepare(args: argparse.Namespace) -> None:
     from .prepare import prepare as run
 
     run(args.train, args.valid, args.output)
 
 
-def opinion(args) -> None:
+def opinion(args: argparse.Namespace) -> None:
     from . import opinion as step
     from .tokens import sampling, weigh
 
@@ -64,7 +66,7 @@ def opinion(args) -> None:
     print(f"written: {output}")
 
 
-def tokenize(args) -> None:
+def tokenize(args: argparse.Namespace) -> None:
     import numpy as np
 
     from . import tokens as step
@@ -90,31 +92,32 @@ def tokenize(args) -> None:
     print(f"written: {work}/train.npz, valid.npz, valid_domains.npz")
 
 
-def train(args) -> None:
+def train(args: argparse.Namespace) -> None:
     from .tokens import Tokens
     from .train import train as run
 
     params = Params.load(args.params)
     work, chars = _work(args, params), _chars(params, args)
     n_chars = 0 if chars is None else len(chars)
-    run(params, *(Tokens.load(work / f"{n}.npz") for n in ("train", "valid", "valid_domains")), work, n_chars=n_chars)
+    rows, valid, domains = (Tokens.load(work / f"{name}.npz") for name in ("train", "valid", "valid_domains"))
+    run(params, rows, valid, domains, work, n_chars=n_chars)
 
 
-def calibrate(args) -> None:
+def calibrate(args: argparse.Namespace) -> None:
     from .calibrate import calibrate as run
 
     params = Params.load(args.params)
     print(json.dumps(run(params, _work(args, params))))
 
 
-def export(args) -> None:
+def export(args: argparse.Namespace) -> None:
     from .export import export as run
 
     params = Params.load(args.params)
     print(run(params, _work(args, params), Path(args.output), _chars(params, args)))
 
 
-def quantize(args) -> None:
+def quantize(args: argparse.Namespace) -> None:
     from .quantize import quantize as run
 
     figures = run(args.model, read_rows(args.rows / "valid.tsv.gz"), args.output, args.sample)
@@ -122,7 +125,7 @@ def quantize(args) -> None:
         print(key, f"{value:.4f}" if isinstance(value, float) else value)
 
 
-def evaluate(args) -> None:
+def evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate as run
     from .evaluate import standard_sets
 
@@ -133,13 +136,13 @@ def evaluate(args) -> None:
     run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
 
 
-def card(args) -> None:
+def card(args: argparse.Namespace) -> None:
     from .card import write
 
     print(write(Path(args.model), Path(args.params) if args.params else None))
 
 
-def baseline(args) -> None:
+def baseline(args: argparse.Namespace) -> None:
     from .baselines import train as run
     from .tokens import sampling, weigh
 
@@ -152,7 +155,7 @@ def baseline(args) -> None:
     print(output)
 
 
-def report(args) -> None:
+def report(args: argparse.Namespace) -> None:
     from .report import worst_rows, write
 
     if args.rows:
@@ -163,14 +166,14 @@ def report(args) -> None:
     print(write(Path(args.folder), args.main, Path(args.output)))
 
 
-def release(args) -> None:
+def release(args: argparse.Namespace) -> None:
     from .release import release as run
 
     params = Path(args.params) if args.params else None
     print(run(Path(args.candidate), Path(args.into), params, Path(args.changelog), args.dry_run))
 
 
-def check_data(args) -> int:
+def check_data(args: argparse.Namespace) -> int:
     from . import schema
 
     failed = False
@@ -187,7 +190,7 @@ def check_data(args) -> int:
     return int(failed)
 
 
-def cross_source(args) -> None:
+def cross_source(args: argparse.Namespace) -> None:
     from .cross_source import run
 
     params = Params.load(args.params)
@@ -197,7 +200,7 @@ def cross_source(args) -> None:
     print(output)
 
 
-def repair(args) -> None:
+def repair(args: argparse.Namespace) -> None:
     from .evaluate import load
     from .repair import repairs, write
     from .scores import Cached
@@ -207,7 +210,7 @@ def repair(args) -> None:
     print(f"{len(found)} rows written to {args.output}")
 
 
-def staleness(args) -> int:
+def staleness(args: argparse.Namespace) -> int:
     from .staleness import report as run
 
     told, stale = run(json.loads(Path(args.metrics).read_text()), args.today)
@@ -215,7 +218,7 @@ def staleness(args) -> int:
     return int(stale)
 
 
-def import_keras(args) -> None:
+def import_keras(args: argparse.Namespace) -> None:
     from .keras_import import convert
 
     print(
@@ -229,12 +232,12 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name, function, text):
+    def command(name: str, function: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(function=function)
         return sub
 
-    def with_params(sub):
+    def with_params(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub.add_argument("--params", required=True, help="parameter file, e.g. compact.toml")
         sub.add_argument("--work", help="folder for arrays and checkpoints (default: cache/NAME)")
         sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")

@@ -10,14 +10,18 @@ import pickle
 import re
 import resource
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import phishcnn
+from numpy.typing import ArrayLike
 
 from . import calibrate
 from .data import Rows
 from .scores import Scores
+from .typed import Array, Figures, Log
 from .urlparts import boundaries
 
 GIVEN = {
@@ -43,7 +47,7 @@ BRANDS = (
 FILE_TYPES = ("php", "html", "htm", "asp", "aspx", "jsp", "cgi", "exe", "zip", "pdf", "apk", "js")
 
 
-def _words(words) -> re.Pattern:
+def _words(words: Iterable[str]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(re.escape(w.encode()) for w in words))
 
 
@@ -66,7 +70,7 @@ REGIONS = {"sub": (2, 3), "name": (3, 4), "suffix": (4, 5), "path": (6, 7), "que
 PART_NAMES = ("scheme", "user", "sub", "name", "suffix", "port", "path", "query", "fragment")
 
 
-def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: Array) -> tuple[Array, list[str]]:
     """(float32 [n, features], names); the first feature is the category of the public suffix.
 
     Args:
@@ -74,10 +78,10 @@ def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: np.ndarray) -
         counts: training rows of each category, [254].
     """
     data, starts = boundaries(urls)
-    columns: list[np.ndarray] = []
+    columns: list[Array] = []
     names: list[str] = []
 
-    def add(name: str, values) -> None:
+    def add(name: str, values: ArrayLike) -> None:
         names.append(name)
         columns.append(np.asarray(values, np.float32))
 
@@ -99,16 +103,16 @@ def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: np.ndarray) -
     bait, brand = _words(BAIT), _words(BRANDS)
     for i, r in enumerate(rows):
         host, rest = text[r[2] : r[5]], text[r[6] : r[9]].lower()
-        name = text[r[3] : r[4]]
+        domain = text[r[3] : r[4]]
         segments = re.split(rb"[/?&=.-]", rest)
-        last = rest.partition(b"?")[0].rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1")
+        file_type = rest.partition(b"?")[0].rpartition(b"/")[2].rpartition(b".")[2].decode("latin-1")
         more[i] = (
             len(bait.findall(host)),
             len(bait.findall(rest)),
             len(brand.findall(text[r[2] : r[3]])),
-            len(brand.findall(name)),
+            len(brand.findall(domain)),
             len(brand.findall(rest)),
-            FILE_TYPES.index(last) + 1 if last in FILE_TYPES else 0,
+            FILE_TYPES.index(file_type) + 1 if file_type in FILE_TYPES else 0,
             max(map(len, segments)),
             max(map(len, re.split(rb"[.-]", host))),
             b"http" in rest or b"www." in rest,
@@ -137,7 +141,7 @@ def lexical(urls: list[bytes], suffixes: dict[bytes, int], counts: np.ndarray) -
     return np.stack(columns, 1), names
 
 
-def _entropy(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _entropy(data: Array, begin: Array, end: Array) -> Array:
     """Bits per byte of each row's bytes; 0 for none."""
     out = np.zeros(len(begin), np.float32)
     for i, (a, b) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
@@ -151,9 +155,18 @@ def _entropy(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray
 class Baseline:
     """A fitted baseline as a scorer; `estimator` maps URLs to scores that `calibration` turns to logits."""
 
-    def __init__(self, name: str, estimator, calibration, thresholds, training: dict) -> None:
+    def __init__(
+        self,
+        name: str,
+        estimator: NGrams | Trees,
+        calibration: tuple[float, float],
+        thresholds: dict[str, float],
+        training: Figures,
+        sha256: str = "",
+    ) -> None:
         self.name, self.estimator, self.calibration = name, estimator, calibration
         self.thresholds, self.training = thresholds, training
+        self.sha256 = self.digest = sha256  # of the pickle that it was read from
 
     def score(self, urls: list[bytes]) -> Scores:
         """As the wheel: a URL that the product refuses has no score."""
@@ -162,8 +175,8 @@ class Baseline:
         a, b = self.calibration
         with np.errstate(over="ignore"):
             probability = 1 / (1 + np.exp(-(a * logits.astype(np.float64) + b)))
-        logits, probability = (np.where(errors, np.nan, x).astype(np.float32) for x in (logits, probability))
-        return Scores(logits, probability, errors)
+        kept = [np.where(errors, np.nan, x).astype(np.float32) for x in (logits, probability)]
+        return Scores(kept[0], kept[1], errors)
 
 
 class NGrams:
@@ -181,17 +194,18 @@ class NGrams:
             norm="l2",
             dtype=np.float32,
         )
-        self.weights, self.intercept = np.zeros(columns), 0.0
+        self.weights: Array = np.zeros(columns)
+        self.intercept = 0.0
 
-    def columns(self, urls: list[bytes]):
+    def columns(self, urls: list[bytes]) -> Any:
         data, starts = boundaries(urls)
         text = data.tobytes().decode("latin-1")
         return self.hashing.transform("\x02" + text[r[0] : r[-1]] + "\x03" for r in starts.tolist())
 
-    def logits(self, urls: list[bytes]) -> np.ndarray:
-        return (self.columns(urls) @ self.weights + self.intercept).astype(np.float32)
+    def logits(self, urls: list[bytes]) -> Array:
+        return np.asarray(self.columns(urls) @ self.weights + self.intercept, np.float32)
 
-    def fit(self, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, seed: int, log=print) -> dict:
+    def fit(self, rows: Rows, weights: Array, valid: Rows, domains: Rows, seed: int, log: Log = print) -> Figures:
         from sklearn.linear_model import SGDClassifier
 
         parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
@@ -200,7 +214,7 @@ class NGrams:
         columns = [self.columns(rows.urls[p]) for p in parts]
         check, unseen = self.columns(valid.urls), self.columns(domains.urls)
         tried = []
-        best = (-1.0,)
+        best: tuple[float, Array, float, Figures] = (-1.0, self.weights, 0.0, {})
         for alpha in (1e-9, 1e-8, 3e-8, 1e-7):
             model = SGDClassifier(loss="log_loss", alpha=alpha, average=True, random_state=seed)
             for passes in range(1, 9):
@@ -220,12 +234,12 @@ class Trees:
 
     iterations = 500
 
-    def features(self, urls: list[bytes]) -> np.ndarray:
+    def features(self, urls: list[bytes]) -> Array:
         return np.concatenate(
             [lexical(urls[i : i + CHUNK], self.suffixes, self.counts)[0] for i in range(0, len(urls), CHUNK)]
         )
 
-    def logits(self, urls: list[bytes]) -> np.ndarray:
+    def logits(self, urls: list[bytes]) -> Array:
         if not urls:
             return np.zeros(0, np.float32)
         staged = self.model.staged_decision_function(self.features(urls))
@@ -234,7 +248,7 @@ class Trees:
                 return np.asarray(logits, np.float32).reshape(-1)
         raise AssertionError("the chosen iteration was fitted")
 
-    def fit(self, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, seed: int, log=print) -> dict:
+    def fit(self, rows: Rows, weights: Array, valid: Rows, domains: Rows, seed: int, log: Log = print) -> Figures:
         from collections import Counter
 
         from sklearn.ensemble import HistGradientBoostingClassifier
@@ -247,7 +261,7 @@ class Trees:
         x, check = self.features(rows.urls), self.features(valid.urls + domains.urls)
         self.names = lexical([b"a"], self.suffixes, self.counts)[1]
         tried = []
-        best = (-1.0,)
+        best: tuple[float, Any, int, Figures] = (-1.0, None, 0, {})
         for leaves, rate in ((63, 0.1), (255, 0.08)):
             model = HistGradientBoostingClassifier(
                 max_iter=self.iterations,
@@ -274,17 +288,17 @@ class Trees:
 KINDS = {"ngrams": NGrams, "trees": Trees}
 
 
-def target(valid: Rows, scores: np.ndarray, unseen: np.ndarray) -> float:
+def target(valid: Rows, scores: Array, unseen: Array) -> float:
     """What is maximised, as for the network's epochs: recall of later phishing and of phishing on domains
     that training never saw, at the false-positive rates that the validation rows resolve."""
     from .train import rank, validation  # loads JAX
 
     recall, area = rank(validation(valid.labels > 0, scores, unseen))
-    return recall or area
+    return float(recall or area)
 
 
 def train(
-    kind: str, rows: Rows, weights: np.ndarray, valid: Rows, domains: Rows, output: Path, seed: int = 1, log=print
+    kind: str, rows: Rows, weights: Array, valid: Rows, domains: Rows, output: Path, seed: int = 1, log: Log = print
 ) -> Baseline:
     """Fits on the network's cleaned rows, calibrates on `valid` and writes the pickle. Pickles run code when
     they are read: only read what you wrote.
@@ -319,6 +333,6 @@ def train(
 def load(path: Path) -> Baseline:
     """The scorer of a pickle that `train` wrote."""
     raw = path.read_bytes()
-    baseline = pickle.loads(raw)
+    baseline: Baseline = pickle.loads(raw)
     baseline.sha256 = baseline.digest = hashlib.sha256(raw).hexdigest()
     return baseline

@@ -11,9 +11,10 @@ from . import metrics
 from .data import DataError
 from .export import number
 from .params import Params
+from .typed import Array, Figures
 
 
-def fit(labels, scores) -> tuple[float, float]:
+def fit(labels: Array, scores: Array) -> tuple[float, float]:
     """a, b of probability = sigmoid(a·logit + b), by logistic regression with both classes weighing one
     half (base rate 0.5), Newton's method in float64."""
     y, x = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
@@ -31,7 +32,7 @@ def fit(labels, scores) -> tuple[float, float]:
     return float(theta[0]), float(theta[1])
 
 
-def threshold_at(legitimate_scores, fpr: float) -> float:
+def threshold_at(legitimate_scores: Array, fpr: float) -> float:
     """The lowest observed score t with share(score >= t) <= fpr among legitimate rows; just above the
     highest score where no row may be flagged."""
     scores = np.sort(np.asarray(legitimate_scores, np.float32))[::-1]
@@ -41,7 +42,7 @@ def threshold_at(legitimate_scores, fpr: float) -> float:
     return float(above[-1]) if len(above) else float(np.nextafter(scores[0], np.float32(np.inf)))
 
 
-def calibrate(params: Params, work: Path) -> dict:
+def calibrate(params: Params, work: Path) -> Figures:
     """Fits on `work/valid.npz` with the best weights and writes `work/calibration.json`."""
     from . import network, train
     from .tokens import Tokens
@@ -54,14 +55,14 @@ def calibrate(params: Params, work: Path) -> dict:
     return result
 
 
-def summary(truth, scores) -> dict:
+def summary(truth: Array, scores: Array) -> Figures:
     """Calibration, thresholds and validation figures of these rows: `a`, `b`, `phishing`, `suspicious`, `valid`."""
     if truth.all() or not truth.any():
         raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)
     if a <= 0:
         raise DataError("the logits rank the validation rows worse than chance; train the model longer")
-    result = {
+    result: Figures = {
         "a": a,
         "b": b,
         "phishing": threshold_at(scores[~truth], 0.001),
@@ -75,7 +76,7 @@ def summary(truth, scores) -> dict:
     return result
 
 
-def metadata(summary: dict) -> dict[str, str]:
+def metadata(summary: Figures) -> dict[str, str]:
     """What a model file says of it."""
     return {
         "phishcnn.calibration": f"{number(summary['a'])} {number(summary['b'])}",

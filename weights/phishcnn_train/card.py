@@ -11,6 +11,7 @@ from .export import FLOAT, parent_of, read
 from .metrics import BASE_RATES
 from .params import Params
 from .train import rank
+from .typed import Figures
 
 LIMITS = """\
 - It sees the URL's text and nothing else: no page, no certificate, no age, no reputation of the domain. A
@@ -25,7 +26,7 @@ def _share(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _recall(point: dict) -> str:
+def _recall(point: Figures) -> str:
     if point["resolvable"]:
         return f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})"
     if "indicative" not in point:
@@ -34,7 +35,7 @@ def _recall(point: dict) -> str:
     return f"not resolvable: {_share(few['recall'])} with {few['fp']} rows flagged"
 
 
-def history_of(model: Path) -> list[dict]:
+def history_of(model: Path) -> list[Figures]:
     """The epochs of its training, where they lie beside it: what was done, whatever the parameters say now."""
     path = model.with_suffix(".history.json")
     if not path.exists():
@@ -42,7 +43,7 @@ def history_of(model: Path) -> list[dict]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def kept_epoch(history: list[dict]) -> str:
+def kept_epoch(history: list[Figures]) -> str:
     """Which epoch of its training the file is."""
     if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
         return ""
@@ -53,7 +54,7 @@ def _of(hits: int, rows: int) -> str:
     return f"{hits:,} of {rows:,}" + (f" ({_share(hits / rows)})" if rows else "")
 
 
-def _more(metrics: dict) -> list[str]:
+def _more(metrics: Figures) -> list[str]:
     """Base rates, hard negatives, top sites, mutations and cost, as far as the metrics have them."""
     lines: list[str] = []
     test = metrics["sets"].get("test")
@@ -115,7 +116,7 @@ def _more(metrics: dict) -> list[str]:
     return lines
 
 
-def text(model: Path, metrics: dict, params: Params | None) -> str:
+def text(model: Path, metrics: Figures, params: Params | None) -> str:
     """Markdown of the card."""
     meta, parent = read(model)[1], parent_of(model)
     weights = {k: v for k, v in read(parent or model)[0].items() if k != "chars"}
@@ -198,11 +199,11 @@ def text(model: Path, metrics: dict, params: Params | None) -> str:
         ]
         for name, entry in metrics["sets"].items():
             told = (e["engine"]["recall_at_fpr"] for e in (before["sets"][name], entry))
-            cells = (
+            shown = (
                 " / ".join(_share(p[f]["recall"]) if p[f]["resolvable"] else "–" for f in ("0.01", "0.001"))
                 for p in told
             )
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+            lines.append(f"| {name} | {' | '.join(shown)} |")
     lines += _more(metrics)
     lines += ["", "## Limits", "", LIMITS.format(until=until), ""]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from .evaluate import dumps
 from .params import Params
 from .sign_in import made_up
 from .tokens import tokens_of
+from .typed import Array, Figures, Log
 
 RESERVED = 8  # one registered domain in so many is reserved for judging
 JUDGED = 10_000  # rows of a source that are judged, at most
@@ -43,13 +44,13 @@ def largest(rows: Rows, n: int) -> list[tuple[int, str]]:
     return out
 
 
-def reserved(rows: Rows) -> np.ndarray:
+def reserved(rows: Rows) -> Array:
     """bool [n]: rows of the domains that no run trains on; a function of the domain's name."""
     keys = (g.encode() or u for g, u in zip(rows.groups, rows.urls, strict=True))
     return np.fromiter((zlib.crc32(b"cross" + k) % RESERVED == 0 for k in keys), bool, len(rows))
 
 
-def drawn(rows: Rows, keep: np.ndarray, n: int, seed: int) -> Rows:
+def drawn(rows: Rows, keep: Array, n: int, seed: int) -> Rows:
     """n of the rows to keep, at random, in the file's order."""
     index = np.flatnonzero(keep)
     return rows.take(np.sort(np.random.default_rng([seed, 5]).permutation(index)[:n]))
@@ -64,8 +65,8 @@ def run(
     rows: int = 200_000,
     epochs: int = 2,
     sources: int = 3,
-    log=print,
-) -> dict:
+    log: Log = print,
+) -> Figures:
     """Trains what is missing in `output`, and adds each run as soon as it is done.
 
     Args:
@@ -134,7 +135,7 @@ def run(
     return result
 
 
-def _reached(scores: dict, test_rows: Rows, source: str, rate: float) -> dict:
+def _reached(scores: Figures, test_rows: Rows, source: str, rate: float) -> Figures:
     """Rows of the source that are flagged where `rate` of test's legitimate rows of other sources is."""
     if source not in scores:
         return {"hits": 0, "rows": 0}

@@ -6,8 +6,13 @@ import gzip
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+
+from .typed import Array
+
+T = TypeVar("T")
 
 LABELS = {b"0": 0, b"1": 1, b"legitimate": 0, b"phishing": 1}
 
@@ -20,7 +25,7 @@ class DataError(Exception):
 class Rows:
     """Columns of a labelled file. URLs stay bytes: the core accepts any bytes and so must training."""
 
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # [n], 1 = phishing
+    labels: Array = field(default_factory=lambda: np.zeros(0, np.uint8))  # [n], 1 = phishing
     urls: list[bytes] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     months: list[str] = field(default_factory=list)  # YYYY-MM or YYYY of the first sight; empty when unknown
@@ -30,23 +35,25 @@ class Rows:
     def __len__(self) -> int:
         return len(self.urls)
 
-    def take(self, index) -> Rows:
+    def take(self, index: Array) -> Rows:
         """The rows at these positions, in this order."""
         index = np.asarray(index)
         if index.dtype == bool:
             index = np.flatnonzero(index)
         pick = index.tolist()
-        return Rows(
-            self.labels[index],
-            *([column[i] for i in pick] for column in (self.urls, self.sources, self.months, self.groups, self.tags)),
-        )
 
-    def tagged(self, tag: str) -> np.ndarray:
+        def of(column: list[T]) -> list[T]:
+            return [column[i] for i in pick]
+
+        columns = of(self.urls), of(self.sources), of(self.months), of(self.groups), of(self.tags)
+        return Rows(self.labels[index], *columns)
+
+    def tagged(self, tag: str) -> Array:
         """bool [n]: which rows carry the tag."""
         return np.fromiter((tag in t for t in self.tags), bool, len(self))
 
 
-def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]):
+def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]) -> tuple[Any, ...]:
     cells = line.rstrip(b"\r\n").split(b"\t")
     if len(cells) < 2:
         raise DataError(f"{where}: expected label<TAB>url, found one column")
@@ -72,7 +79,8 @@ def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
     Raises:
         DataError: unreadable file, no row at all, or a bad row (with its line number).
     """
-    labels, columns = [], ([], [], [], [], [])
+    labels: list[int] = []
+    columns: tuple[list[Any], ...] = ([], [], [], [], [])
     urls = columns[0]
     tag_sets: dict[bytes, frozenset[str]] = {}
     for path in map(Path, paths):

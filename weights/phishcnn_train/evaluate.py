@@ -14,6 +14,7 @@ import subprocess
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from .data import DataError, Rows, select
 from .export import read
 from .scores import Cache, Cached, Exported, Scorer
 from .tokens import Tokens, tokenize
+from .typed import Array, Figures
+
+if TYPE_CHECKING:
+    from .baselines import Baseline
 
 SLICE_MIN = 50  # rows of a class under which a slice is left out
 HARD = "login or bank_pay"
@@ -32,7 +37,7 @@ PLAN = FOLDER / "evaluation.toml"
 WORST = 100  # top sites' pages explained in the JSON
 
 
-def load(model: Path, threads: int = 1) -> Scorer:
+def load(model: Path, threads: int = 1) -> Exported | Baseline:
     """An exported model, or a baseline's pickle."""
     if model.suffix == ".pickle":
         from . import baselines
@@ -41,7 +46,7 @@ def load(model: Path, threads: int = 1) -> Scorer:
     return Exported(model, threads)
 
 
-def jax_logits(model: Path, urls: list[bytes]) -> np.ndarray:
+def jax_logits(model: Path, urls: list[bytes]) -> Array:
     """float32 [n]: logits of the training framework for an exported file."""
     from .train import logits
 
@@ -64,7 +69,7 @@ def in_framework(model: Path) -> bool:
     return all(t.dtype.kind in "fu" for t in tensors.values())
 
 
-def counts(rows: Rows, scores: np.ndarray, keep: np.ndarray, thresholds: dict[str, float]) -> dict:
+def counts(rows: Rows, scores: Array, keep: Array, thresholds: dict[str, float]) -> Figures:
     """Rows of both classes in a slice, and how many reach each threshold."""
     labels, scores = rows.labels[keep] > 0, scores[keep]
     return {
@@ -75,7 +80,7 @@ def counts(rows: Rows, scores: np.ndarray, keep: np.ndarray, thresholds: dict[st
     }
 
 
-def slices(rows: Rows, scores: np.ndarray, thresholds: dict[str, float]) -> dict:
+def slices(rows: Rows, scores: Array, thresholds: dict[str, float]) -> Figures:
     """dimension -> value -> `counts`: by tag, source, month of the phishing rows, and what the URL shows.
     Rows carry several tags; of every other dimension each row has one value."""
     dimensions = {
@@ -85,7 +90,7 @@ def slices(rows: Rows, scores: np.ndarray, thresholds: dict[str, float]) -> dict
         ),
         **by_url.of(rows.urls),
     }
-    out: dict = {"tag": {}}
+    out: Figures = {"tag": {}}
     for tag in sorted({t for tags in rows.tags for t in tags}):
         out["tag"][tag] = counts(rows, scores, rows.tagged(tag), thresholds)
     hard = rows.tagged("login") | rows.tagged("bank_pay")
@@ -94,7 +99,10 @@ def slices(rows: Rows, scores: np.ndarray, thresholds: dict[str, float]) -> dict
         out[name] = {
             value: counts(rows, scores, values == value, thresholds) for value in sorted(set(values.tolist())) if value
         }
-    enough = lambda c: max(c["phishing_rows"], c["legitimate_rows"]) >= SLICE_MIN  # noqa: E731
+
+    def enough(found: Figures) -> bool:
+        return bool(max(found["phishing_rows"], found["legitimate_rows"]) >= SLICE_MIN)
+
     return {name: {v: c for v, c in found.items() if enough(c)} for name, found in out.items()}
 
 
@@ -113,15 +121,15 @@ def sample(rows: Rows, label: int, n: int) -> Rows:
     return rows.take(np.array(sorted(order[:n]), np.int64))
 
 
-def mutated(scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> dict:
+def mutated(scorer: Scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> Figures:
     """Per mutation: rows that it changes, and how many of them reach each threshold before and after."""
     before = scorer.score(rows.urls).logit
-    out = {}
+    out: dict[str, Figures] = {}
     for name, mutation in table.items():
         urls = mutations.apply(mutation, rows.urls)
-        changed = np.flatnonzero([u is not None for u in urls])
-        old, new = before[changed], scorer.score([urls[i] for i in changed]).logit
-        out[name] = {"rows": len(changed)}
+        old = before[[url is not None for url in urls]]
+        new = scorer.score([url for url in urls if url is not None]).logit
+        out[name] = {"rows": len(old)}
         for threshold, t in scorer.thresholds.items():
             out[name][threshold] = {
                 "before": int((old >= t).sum()),
@@ -131,27 +139,27 @@ def mutated(scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> dict:
     return out
 
 
-def relations(scorer, rows: Rows) -> dict:
+def relations(scorer: Scorer, rows: Rows) -> Figures:
     """Metamorphic relations: how many rows keep their logit bit for bit, and how many their verdict."""
     before = scorer.score(rows.urls).logit
     limits = np.array(sorted(scorer.thresholds.values()))
-    out: dict = {"equal": {}, "same_verdict": {}}
+    out: Figures = {"equal": {}, "same_verdict": {}}
     for kind, table in (("equal", mutations.EQUAL), ("same_verdict", mutations.SAME_VERDICT)):
         for name, mutation in table.items():
             urls = mutations.apply(mutation, rows.urls)
-            changed = np.flatnonzero([u is not None for u in urls])
-            old, new = before[changed], scorer.score([urls[i] for i in changed]).logit
+            old = before[[url is not None for url in urls]]
+            new = scorer.score([url for url in urls if url is not None]).logit
             if kind == "equal":
                 same = old.view(np.uint32) == new.view(np.uint32)
             else:
                 same = np.searchsorted(limits, old, side="right") == np.searchsorted(limits, new, side="right")
-            out[kind][name] = {"rows": len(changed), "same": int(same.sum())}
-            if kind == "same_verdict" and len(changed):
+            out[kind][name] = {"rows": len(old), "same": int(same.sum())}
+            if kind == "same_verdict" and len(old):
                 out[kind][name]["median_logit_change"] = float(np.median(np.abs(new - old)))
     return out
 
 
-def cost(model: Path, scorer: Exported, urls: list[bytes]) -> dict:
+def cost(model: Path, scorer: Exported, urls: list[bytes]) -> Figures:
     """Size, memory and time of the model on this machine; recorded, never judged."""
     urls = urls[:2000]
     scorer.model.score_batch(urls[:100])
@@ -178,22 +186,22 @@ def _processor() -> str:
         return platform.machine()
 
 
-def explain(model: Path, url: str) -> list[dict] | None:
+def explain(model: Path, url: str) -> list[Figures] | None:
     """Segments with contributions, from the binary; None where it is not built."""
     binary = Path(os.environ.get("PHISHCNN_BINARY", FOLDER.parent / "target" / "release" / "phishcnn"))
     if not binary.exists() or model.suffix == ".pickle":
         return None
-    command = [binary, "explain", "--format", "json", "--model", model, url]
+    command = [str(binary), "explain", "--format", "json", "--model", str(model), url]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     kept = ("part", "text", "contribution")
     return [{k: s[k] for k in kept} for s in json.loads(done.stdout)["segments"]]
 
 
-def judge_top_sites(model: Path, scorer) -> dict:
+def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
     """The hand-written pages of the best-known sites: counts by kind, sector and country, and the worst."""
     pages = top_sites.read()
     logits = scorer.score([p.url.encode() for p in pages]).logit
-    out: dict = {"all": _reached(logits, scorer.thresholds)}
+    out: Figures = {"all": _reached(logits, scorer.thresholds)}
     for field in ("kind", "sector", "country"):
         values = np.array([getattr(p, field) for p in pages])
         out[field] = {v: _reached(logits[values == v], scorer.thresholds) for v in sorted(set(values.tolist()))}
@@ -204,7 +212,7 @@ def judge_top_sites(model: Path, scorer) -> dict:
     return out
 
 
-def _reached(logits: np.ndarray, thresholds: dict[str, float]) -> dict:
+def _reached(logits: Array, thresholds: dict[str, float]) -> Figures:
     return {"rows": len(logits), "flagged": {k: int((logits >= t).sum()) for k, t in thresholds.items()}}
 
 
@@ -222,7 +230,7 @@ def evaluate(
     cache: Path | None = None,
     plan: Path = PLAN,
     framework: bool = True,
-) -> dict:
+) -> Figures:
     """Reports on each named set (`data.select` syntax) and writes the JSON.
 
     Args:
@@ -231,17 +239,16 @@ def evaluate(
     """
     scorer = load(model, threads)
     kept = Cached(scorer, cache)
-    result: dict = {
+    result: Figures = {
         "model": scorer.name,
         "sha256": scorer.sha256,
         "thresholds": scorer.thresholds,
         "sets": {},
     }
-    exported = isinstance(scorer, Exported)
-    if exported and framework and not in_framework(model):
+    if isinstance(scorer, Exported) and framework and not in_framework(model):
         framework = False
         print(f"{model.name}: only the engine can score it, JAX cannot")
-    if exported:
+    if isinstance(scorer, Exported):
         info = scorer.model.info
         result["version"] = info["phishcnn.version"]
         result["trained_until"] = info.get("phishcnn.trained_until")
@@ -274,7 +281,7 @@ def evaluate(
             "reliability": metrics.reliability(rows.labels, probability),
             "histogram": metrics.histogram(rows.labels, logit),
         }
-        if exported and framework:
+        if isinstance(scorer, Exported) and framework:
             trained = trained_cache.of(rows.urls, lambda urls: jax_logits(model, urls), "JAX")[:, 0]
             a, b = scorer.calibration
             with np.errstate(over="ignore"):
@@ -295,7 +302,7 @@ def evaluate(
     both = sample(judged, 1, chosen["rows"] // 2), sample(judged, 0, chosen["rows"] // 2)
     result["relations"] = relations(kept, Rows(urls=[u for r in both for u in r.urls]))
     result["top_sites"] = judge_top_sites(model, kept)
-    if exported:
+    if isinstance(scorer, Exported):
         result["cost"] = cost(model, scorer, judged.urls)
     crossed = model.parent / f"{model.stem}.cross_source.json"
     if crossed.exists():
@@ -308,7 +315,7 @@ def evaluate(
     return result
 
 
-def headline_figures(result: dict) -> dict:
+def headline_figures(result: Figures) -> Figures:
     """Set -> its AUC and recalls: what one looks at to compare two runs (`dvc metrics show`)."""
     out = {}
     for name, entry in result["sets"].items():
@@ -317,7 +324,7 @@ def headline_figures(result: dict) -> dict:
     return out
 
 
-def dumps(value, indent: int = 0) -> str:
+def dumps(value: Any, indent: int = 0) -> str:
     """JSON with sorted keys and one line for what holds no further object: readable, and small in a diff."""
     plain = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
     nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -333,7 +340,7 @@ def dumps(value, indent: int = 0) -> str:
     return body + ("" if indent else "\n")
 
 
-def summary(report: dict) -> str:
+def summary(report: Figures) -> str:
     """One line for the terminal."""
     recall = {
         k: f"{v['recall']:.4f}" if v["resolvable"] else "not resolvable" for k, v in report["recall_at_fpr"].items()

@@ -5,23 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .params import Params
+from .typed import Array, Figures, Tensors
 
-DTYPES = {"F32": np.dtype("<f4"), "U32": np.dtype("<u4"), "I32": np.dtype("<i4"), "I8": np.dtype("i1")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
+}
 FLOAT = "f32"  # folder beside an int8 model: the f32 model of the same name that it was quantised from
 ALIGNMENT = 64  # the engine borrows the tensors where they lie; a cache line
 
 
-def encode(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+def encode(tensors: Tensors, metadata: dict[str, str]) -> bytes:
     """A safetensors file. Same input, same bytes: metadata and tensors are sorted by name, int8 convolutions
     first (whole cache lines, all of them), and spaces behind the JSON bring the data to a multiple of 64."""
     for key, value in metadata.items():
         if not isinstance(value, str) or any(c in '"\\' or ord(c) < 32 or ord(c) == 127 for c in key + value):
             raise ValueError(f"metadata {key}: quotes, backslashes and control characters cannot be written")
-    header: dict = {"__metadata__": dict(sorted(metadata.items()))}
+    header: Figures = {"__metadata__": dict(sorted(metadata.items()))}
     data = b""
     for name in sorted(tensors, key=lambda name: (tensors[name].dtype != "i1" or tensors[name].ndim < 3, name)):
         array = np.ascontiguousarray(tensors[name])
@@ -36,7 +43,7 @@ def encode(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path: Path) -> tuple[Tensors, dict[str, str]]:
     """(tensors, metadata) of a file that `encode` wrote; the engine's `model check` judges others."""
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
@@ -59,7 +66,7 @@ def parent_of(model: Path) -> Path | None:
     return model.parent / FLOAT / model.name if "phishcnn.quantised_from" in read(model)[1] else None
 
 
-def export(params: Params, work: Path, output: Path, chars: np.ndarray | None) -> str:
+def export(params: Params, work: Path, output: Path, chars: Array | None) -> str:
     """Writes the best epoch with its calibration and thresholds, and NAME.history.json beside it; returns
     the SHA-256 of the model file."""
     from . import witness

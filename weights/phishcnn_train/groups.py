@@ -11,6 +11,7 @@ import phishcnn
 from publicsuffixlist import PublicSuffixList
 
 from .data import Rows
+from .typed import Array
 
 
 @cache
@@ -28,7 +29,7 @@ def group_of(url: bytes) -> str:
     return _suffixes().privatesuffix(host) or host
 
 
-def split(rows: Rows, valid_from: str = "", test_from: str = "") -> dict[str, np.ndarray]:
+def split(rows: Rows, valid_from: str = "", test_from: str = "") -> dict[str, Array]:
     """bool [n] for each of train, valid and test.
 
     A registered domain lies on one side alone: by a hash of its name 87 of 100 train, 5 validate, 8 test.

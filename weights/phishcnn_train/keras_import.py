@@ -11,6 +11,7 @@ import numpy as np
 
 from .data import DataError
 from .export import encode
+from .typed import Array, Figures, Tensors
 
 NO_CHARACTER, UNKNOWN = 0xFFFFFFFF, 0xFFFFFFFE
 UNKNOWN_KEY = "-n-"  # Keras Tokenizer(oov_token="-n-")
@@ -21,7 +22,7 @@ class KerasImportError(ValueError):
     """A network that cannot be converted; the message names the layer."""
 
 
-def read_chars(path: str | Path) -> np.ndarray:
+def read_chars(path: str | Path) -> Array:
     """uint32 [V]: the code point of each id. Ids without a character (0 is Keras padding) are
     0xFFFFFFFF, the unknown character's id is 0xFFFFFFFE.
 
@@ -42,7 +43,7 @@ def read_chars(path: str | Path) -> np.ndarray:
     return table
 
 
-def _sequence(weights: h5py.File, architecture: str | Path | None) -> list[dict]:
+def _sequence(weights: h5py.File, architecture: str | Path | None) -> list[Figures]:
     if architecture:
         text = Path(architecture).read_text()
     else:
@@ -55,10 +56,11 @@ def _sequence(weights: h5py.File, architecture: str | Path | None) -> list[dict]
     if model.get("class_name") != "Sequential":
         raise KerasImportError(f"{model.get('class_name')}: only Sequential networks can be imported")
     config = model["config"]
-    return config["layers"] if isinstance(config, dict) else config
+    layers: list[Figures] = config["layers"] if isinstance(config, dict) else config
+    return layers
 
 
-def _tensors_of(weights: h5py.File, layer: str) -> list[np.ndarray]:
+def _tensors_of(weights: h5py.File, layer: str) -> list[Array]:
     root = weights["model_weights"] if "model_weights" in weights else weights
     if layer not in root:
         raise KerasImportError(f"{layer}: no weights of that name in the file")
@@ -66,7 +68,7 @@ def _tensors_of(weights: h5py.File, layer: str) -> list[np.ndarray]:
     return [np.asarray(root[layer][n.decode() if isinstance(n, bytes) else n], np.float32) for n in names]
 
 
-def _one(config: dict, key: str, layer: str) -> int:
+def _one(config: Figures, key: str, layer: str) -> int:
     value = config[key]
     value = value[0] if isinstance(value, list) else value
     if not isinstance(value, int):
@@ -79,7 +81,7 @@ def _demand(condition: bool, layer: str, what: str) -> None:
         raise KerasImportError(f"{layer}: {what} is not supported")
 
 
-def _activation(config: dict, layer: str) -> str:
+def _activation(config: Figures, layer: str) -> str:
     name = config.get("activation")
     _demand(name in ACTIVATIONS, layer, f"activation {name!r}")
     return f" {ACTIVATIONS[name]}".rstrip()
@@ -87,8 +89,8 @@ def _activation(config: dict, layer: str) -> str:
 
 def convert(
     weights_path: str | Path,
-    architecture,
-    chars_path,
+    architecture: str | Path | None,
+    chars_path: str | Path,
     output: Path,
     length: int | None = None,
     name: str | None = None,
@@ -101,7 +103,7 @@ def convert(
     """
     chars = read_chars(chars_path)
     line: list[str] = []
-    tensors: dict[str, np.ndarray] = {"chars": chars}
+    tensors: Tensors = {"chars": chars}
     with h5py.File(weights_path) as weights:
         layers = [(layer["class_name"], layer["config"]) for layer in _sequence(weights, architecture)]
         used = [(kind, config) for kind, config in layers if kind not in ("Dropout", "SpatialDropout1D", "InputLayer")]
@@ -184,7 +186,7 @@ def convert(
     return hashlib.sha256(blob).hexdigest()
 
 
-def _weigh(tensors: dict, weights: h5py.File, layer: str, rank: int) -> None:
+def _weigh(tensors: Figures, weights: h5py.File, layer: str, rank: int) -> None:
     """Takes over kernel and bias (zeros where Keras had none); both layouts agree."""
     found = _tensors_of(weights, layer)
     if len(found) not in (1, 2) or found[0].ndim != rank:
@@ -193,8 +195,8 @@ def _weigh(tensors: dict, weights: h5py.File, layer: str, rank: int) -> None:
     tensors[f"{layer}.bias"] = found[1] if len(found) == 2 else np.zeros(found[0].shape[-1], np.float32)
 
 
-def _output(config: dict, layer: str) -> str:
+def _output(config: Figures, layer: str) -> str:
     outputs = {(1, "sigmoid"): "logit", (2, "sigmoid"): "sigmoid2 positive=1", (2, "softmax"): "softmax2 positive=1"}
-    key = (config["units"], config.get("activation"))
+    key = (int(config["units"]), str(config.get("activation")))
     _demand(key in outputs, layer, f"an output of {key[0]} units with activation {key[1]!r}")
     return outputs[key]

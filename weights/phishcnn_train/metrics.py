@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 
+from .typed import Array, Figures
+
 FPRS = {"0.01": 0.01, "0.001": 0.001, "0.0001": 0.0001}
 RESOLVABLE = 20  # expected false positives under which a recall at that FPR is not told as a figure
 BASE_RATES = {"1:100": 0.01, "1:1,000": 0.001, "1:10,000": 0.0001}  # phishing among all URLs
 
 
-def roc(labels, scores):
+def roc(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     """(thresholds, tp, fp) for `score >= threshold` at each distinct score, falling, after the empty point."""
     labels, scores = np.asarray(labels, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, kind="stable")
@@ -21,13 +23,13 @@ def roc(labels, scores):
     return np.append(np.inf, scores[last]), np.append(0, tp), np.append(0, last + 1 - tp)
 
 
-def auc(labels, scores) -> float | None:
+def auc(labels: Array, scores: Array) -> float | None:
     """Area under the ROC curve, ties counted half; None unless both classes occur."""
     _, tp, fp = roc(labels, scores)
     return float(np.trapezoid(tp, fp) / (tp[-1] * fp[-1])) if tp[-1] and fp[-1] else None
 
 
-def average_precision(labels, scores) -> float | None:
+def average_precision(labels: Array, scores: Array) -> float | None:
     """Sum of (R_n - R_(n-1)) P_n over the distinct thresholds; None without a positive."""
     _, tp, fp = roc(labels, scores)
     if not tp[-1]:
@@ -45,13 +47,13 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
-def share(hits: int, n: int) -> dict:
+def share(hits: int, n: int) -> Figures:
     """A share with its counts and 95 % interval; `share` is None of nothing."""
     low, high = wilson(hits, n)
     return {"hits": int(hits), "rows": int(n), "share": hits / n if n else None, "low": low, "high": high}
 
 
-def difference(new: dict, old: dict) -> tuple[float, float]:
+def difference(new: Figures, old: Figures) -> tuple[float, float]:
     """95 % interval of the difference new - old of two shares (Newcombe 1998, method 10). For the same rows
     scored twice, whose errors go together, it is too wide rather than too narrow."""
     d = new["share"] - old["share"]
@@ -60,7 +62,7 @@ def difference(new: dict, old: dict) -> tuple[float, float]:
     return d - below, d + above
 
 
-def precision(tp: int, positives: int, fp: int, negatives: int) -> dict:
+def precision(tp: int, positives: int, fp: int, negatives: int) -> Figures:
     """Share of the flagged URLs that are phishing at each base rate; the interval takes recall and
     false-positive rate at opposite ends of theirs."""
     recall, flagged = share(tp, positives), share(fp, negatives)
@@ -79,7 +81,7 @@ def precision(tp: int, positives: int, fp: int, negatives: int) -> dict:
     return out
 
 
-def recall_at_fpr(labels, scores, fpr: float) -> dict:
+def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
     """Highest recall among the ROC points with false-positive rate <= fpr, with counts and intervals.
 
     Where fewer than 20 false positives are expected the point is not `resolvable`: a handful of rows
@@ -108,7 +110,7 @@ def recall_at_fpr(labels, scores, fpr: float) -> dict:
     return {"resolvable": True, **point}
 
 
-def calibration_error(labels, probabilities, bins: int = 15) -> float:
+def calibration_error(labels: Array, probabilities: Array, bins: int = 15) -> float:
     """Expected calibration error at base rate 0.5: equal-width bins, each class weighing one half."""
     labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
     weights = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1))
@@ -117,7 +119,7 @@ def calibration_error(labels, probabilities, bins: int = 15) -> float:
     return float(np.abs(excess).sum() / weights.sum())
 
 
-def reliability(labels, probabilities, bins: int = 15) -> list[dict]:
+def reliability(labels: Array, probabilities: Array, bins: int = 15) -> list[Figures]:
     """The bins of `calibration_error`: mean probability and share of phishing at base rate 0.5, rows."""
     labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
     weights = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1))
@@ -132,7 +134,7 @@ def reliability(labels, probabilities, bins: int = 15) -> list[dict]:
     return out
 
 
-def curve(labels, scores, points: int = 120) -> list[list[float]]:
+def curve(labels: Array, scores: Array, points: int = 120) -> list[list[float]]:
     """[false-positive rate, recall] at `points` rates on a log axis, from one false positive on."""
     _, tp, fp = roc(labels, scores)
     if not tp[-1] or not fp[-1]:
@@ -142,7 +144,7 @@ def curve(labels, scores, points: int = 120) -> list[list[float]]:
     return [[float(fp[b] / fp[-1]), float(tp[b] / tp[-1])] for b in np.unique(best).tolist()]
 
 
-def histogram(labels, scores, width: float = 0.5, edge: float = 20.0) -> dict:
+def histogram(labels: Array, scores: Array, width: float = 0.5, edge: float = 20.0) -> Figures:
     """Counts of both classes by logit; what lies beyond the edges is in the outer bins."""
     labels = np.asarray(labels, bool)
     edges = np.arange(-edge, edge + width, width)
@@ -155,7 +157,7 @@ def histogram(labels, scores, width: float = 0.5, edge: float = 20.0) -> dict:
     }
 
 
-def confusion(labels, scores, threshold: float) -> dict:
+def confusion(labels: Array, scores: Array, threshold: float) -> Figures:
     """Counts at `score >= threshold`."""
     labels, called = np.asarray(labels, bool), np.asarray(scores) >= threshold
     return {
@@ -166,7 +168,7 @@ def confusion(labels, scores, threshold: float) -> dict:
     }
 
 
-def report(labels, scores, probabilities, thresholds: dict[str, float]) -> dict:
+def report(labels: Array, scores: Array, probabilities: Array, thresholds: dict[str, float]) -> Figures:
     """All of the above for one set of rows; `thresholds`: logits of `phishing` and `suspicious`."""
     labels = np.asarray(labels, bool)
     counts = {name: confusion(labels, scores, t) for name, t in thresholds.items()}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-ACTIVATIONS = {
+from .typed import Array, Figures, Tensors
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
@@ -72,7 +76,9 @@ def parse(line: str) -> list[Layer]:
     return layers
 
 
-def shapes(layers: list[Layer], sizes: dict, length: int | None = None, n_chars: int = 0) -> dict[str, tuple[int, ...]]:
+def shapes(
+    layers: list[Layer], sizes: Figures, length: int | None = None, n_chars: int = 0
+) -> dict[str, tuple[int, ...]]:
     """Tensor shapes for the sizes of a parameter file; `length` (tokens) only matters to flatten."""
     out: dict[str, tuple[int, ...]] = {}
     width = 0
@@ -110,7 +116,7 @@ def shapes(layers: list[Layer], sizes: dict, length: int | None = None, n_chars:
     return out
 
 
-def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:
     """Fresh weights: He-normal kernels, zero biases, embeddings of unit total variance."""
     rng = np.random.default_rng([seed, 0])
     weights = {}
@@ -128,7 +134,7 @@ def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarra
     return weights
 
 
-def multiply_adds(layers: list[Layer], weights: dict, positions: int) -> int:
+def multiply_adds(layers: list[Layer], weights: Tensors, positions: int) -> int:
     """Multiply-adds of one URL of so many tokens, the first layer counted as a convolution."""
     total = 0
     for layer in layers:
@@ -144,7 +150,7 @@ def multiply_adds(layers: list[Layer], weights: dict, positions: int) -> int:
     return total
 
 
-def _conv(x, weight, bias, layer: Layer):
+def _conv(x: jax.Array, weight: jax.Array, bias: jax.Array, layer: Layer) -> jax.Array:
     reach = (weight.shape[0] - 1) * layer.dilation
     front = reach // 2 if layer.padding == "same" else 0
     behind = reach - front if layer.padding == "same" else 0
@@ -154,7 +160,7 @@ def _conv(x, weight, bias, layer: Layer):
     return ACTIVATIONS[layer.activation](y + bias)
 
 
-def _maxpool(x, mask, layer: Layer):
+def _maxpool(x: jax.Array, mask: jax.Array, layer: Layer) -> jax.Array:
     n, length, width = x.shape
     x = jnp.where(mask, x, -jnp.inf)
     over = -length % layer.window
@@ -165,24 +171,33 @@ def _maxpool(x, mask, layer: Layer):
     return x.reshape(n, -1, layer.window, width).max(2)
 
 
-def trigram_rows(ids, rows: int):
+def trigram_rows(ids: jax.Array | Array, rows: int) -> jax.Array:
     """Row of the trigram that ends at each id, as docs/model-file.md has it; `rows` is a power of two.
 
     Args:
         ids: int [n, L]
     """
     seen = jnp.pad(ids.astype(jnp.uint32), ((0, 0), (2, 0)))
-    h = jnp.zeros(ids.shape, jnp.uint32)
+    h: jax.Array = jnp.zeros(ids.shape, jnp.uint32)
     for back in (2, 1, 0):
         h = (h ^ seen[:, 2 - back : seen.shape[1] - back]) * jnp.uint32(16777619)
-    return ((h ^ (h >> 15)) * jnp.uint32(2654435761)) >> (32 - rows.bit_length() + 1)
+    mixed: jax.Array = (h ^ (h >> 15)) * jnp.uint32(2654435761)
+    return mixed >> (32 - rows.bit_length() + 1)
 
 
-def _mask(lengths, positions: int):
+def _mask(lengths: jax.Array, positions: int) -> jax.Array:
     return (jnp.arange(positions)[None, :] < lengths[:, None])[..., None]
 
 
-def forward(layers: list[Layer], weights: dict, ids, parts, lengths, dropout: float = 0.0, key=None):
+def forward(
+    layers: Sequence[Layer],
+    weights: Tensors,
+    ids: jax.Array,
+    parts: jax.Array,
+    lengths: jax.Array,
+    dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> Any:
     """Outputs of the last layer, float32 [n, units].
 
     Args:
@@ -193,8 +208,8 @@ def forward(layers: list[Layer], weights: dict, ids, parts, lengths, dropout: fl
     The engine sees exactly the tokens of a URL and zeros around them, so every layer's output is set
     back to zero behind a row's end before the next convolution reads it.
     """
-    x = None
-    for before, layer in zip([None, *layers], layers, strict=False):
+    x: Any = None  # the first layer makes it
+    for before, layer in zip([layers[0], *layers], layers, strict=False):
         if layer.kind == "embed":
             x = weights["embed.chars" if layer.name == "chars" else "embed.bytes"][ids]
             if "parts" in layer.name:
@@ -223,13 +238,13 @@ def forward(layers: list[Layer], weights: dict, ids, parts, lengths, dropout: fl
         elif layer.kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         else:
-            if dropout and before.kind in ("pool", "flatten"):
+            if dropout and key is not None and before.kind in ("pool", "flatten"):
                 x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)
             x = ACTIVATIONS[layer.activation](x @ weights[f"{layer.name}.weight"] + weights[f"{layer.name}.bias"])
     return x
 
 
-def logit(output_line: str, outputs):
+def logit(output_line: str, outputs: Any) -> Any:
     """The one logit [n] of the outputs, as `phishcnn.output` says."""
     kind, *words = output_line.split(" ")
     if kind == "logit" and not words:

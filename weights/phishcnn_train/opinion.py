@@ -15,17 +15,18 @@ import numpy as np
 
 from .baselines import CHUNK, NGrams
 from .data import Rows
+from .typed import Array, Log
 
 FOLDS, COLUMNS, PENALTY, PASSES = 5, 2**22, 1e-8, 8
 
 
-def fold_of(rows: Rows) -> np.ndarray:
+def fold_of(rows: Rows) -> Array:
     """int [n]: the fold of each row's registered domain (of its URL where it has none)."""
     keys = (group.encode() or url for group, url in zip(rows.groups, rows.urls, strict=True))
     return np.fromiter((zlib.crc32(key) % FOLDS for key in keys), int, len(rows))
 
 
-def out_of_fold(rows: Rows, truth: np.ndarray, weights: np.ndarray, seed: int, log=print) -> np.ndarray:
+def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = print) -> Array:
     """float32 [n]: the n-grams' logit of each row, from models that saw no row of its domain.
 
     Args:
@@ -57,7 +58,7 @@ def out_of_fold(rows: Rows, truth: np.ndarray, weights: np.ndarray, seed: int, l
     return (total / models).astype(np.float32)
 
 
-def write(rows: Rows, truth: np.ndarray, weights: np.ndarray, output: Path, seed: int, log=print) -> None:
+def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:
     """`out_of_fold` as `output`, a .npy file."""
     output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output, out_of_fold(rows, truth, weights, seed, log))

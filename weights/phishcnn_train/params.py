@@ -6,6 +6,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .typed import Figures
+
 
 class ParamsError(Exception):
     """A parameter file that cannot be used; the message names the file and the key."""
@@ -46,12 +48,12 @@ class Params:
     output: str  # the model file's `phishcnn.output`
     start: str  # f32 model file, beside the parameter file, whose weights training begins with; "" draws them
     trained_until: str  # last month of the training data, YYYY-MM
-    sizes: dict  # layer name -> [kernel, channels] or units; `embed` -> size
-    train: dict
-    augment: dict
-    weights: dict
+    sizes: Figures  # layer name -> [kernel, channels] or units; `embed` -> size
+    train: Figures
+    augment: Figures
+    weights: Figures
     path: Path
-    teach: dict = field(default_factory=dict)
+    teach: Figures = field(default_factory=dict)
 
     @staticmethod
     def load(path: str | Path) -> Params:

@@ -15,6 +15,7 @@ import phishcnn
 from . import sign_in
 from .data import Rows, pool, read_rows
 from .groups import group_of
+from .typed import Array, Figures, Log
 
 # The legitimate collections were stripped of URLs with these parameters and words, the phishing ones
 # were not. Unless both sides lose them, the model learns the filter instead of phishing.
@@ -27,16 +28,16 @@ ONE_SIDED = re.compile(
 HELD_OUT = 33  # one registered domain in so many is kept out of training, to choose epochs on unseen domains
 
 
-def clean(rows: Rows, log=print) -> Rows:
+def clean(rows: Rows, log: Log = print) -> Rows:
     """Training rows without canonical duplicates, contradictory labels and one-sided vocabulary."""
     seen: dict[bytes, int] = {}
     contradictory: set[bytes] = set()
-    canonical: list[bytes | None] = []
+    canonical: list[bytes] = []
     for i, url in enumerate(rows.urls):
         try:
             key = phishcnn.canonicalize(url)
         except ValueError:  # a URL the product refuses (empty, too long) cannot be learnt from
-            canonical.append(None)
+            canonical.append(b"")
             continue
         canonical.append(key)
         first = seen.setdefault(key, i)
@@ -57,7 +58,7 @@ def with_groups(rows: Rows) -> Rows:
     return rows
 
 
-def held_out(rows: Rows) -> np.ndarray:
+def held_out(rows: Rows) -> Array:
     """bool [n]: rows of the registered domains that are kept out of training. A function of the name
     alone, so that a later month's rows fall on the same side."""
     return np.fromiter((zlib.crc32(g.encode()) % HELD_OUT == 0 for g in rows.groups), bool, len(rows))
@@ -72,7 +73,7 @@ def write_rows(path: Path, rows: Rows) -> None:
             out.write(b"%d\t%b\t%b\n" % (label, url, tail.encode()))
 
 
-def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, log=print) -> dict:
+def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, log: Log = print) -> Figures:
     """Writes train.tsv.gz, valid.tsv.gz, valid_domains.tsv.gz and prepare.json (counts and digests).
 
     valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, because
@@ -90,7 +91,7 @@ def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, l
         "valid_domains": rows.take(out & ~mistaken),
     }
     output.mkdir(parents=True, exist_ok=True)
-    report: dict = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}
+    report: Figures = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}
     for name, part in sets.items():
         write_rows(output / f"{name}.tsv.gz", part)
         report[name] = {

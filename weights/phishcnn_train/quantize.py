@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import phishcnn
@@ -21,6 +23,7 @@ from .data import Rows
 from .export import encode, read
 from .network import Layer, LayerError
 from .tokens import tokenize
+from .typed import Array, Figures, Tensors
 
 MAX = 127  # largest activation of the sequence
 WIDE = 32767  # largest activation of a dense layer
@@ -29,7 +32,7 @@ RARE = 3e-4  # share of the embedded values that may be cut, at either end
 GROUP = 4  # channels that a kernel reads, and skips where all are zero, at once
 ORDERED_BY = 1000  # URLs that decide the order of channels; more find no better one
 BLOCK = 16  # columns that lie together in a convolution's weights
-CURVES = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+CURVES: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 # The ends of a curve's table: beyond, it is flat to seven bits.
 REACH = {"tanh": 3.0, "sigmoid": 6.0}
 
@@ -38,14 +41,14 @@ REACH = {"tanh": 3.0, "sigmoid": 6.0}
 class Sequence:
     """Rows of many URLs, one behind the other."""
 
-    values: np.ndarray  # [positions, channels]
-    lengths: np.ndarray  # int [URLs], positions of each
+    values: Array  # [positions, channels]
+    lengths: Array  # int [URLs], positions of each
 
     @property
-    def starts(self) -> np.ndarray:
+    def starts(self) -> Array:
         return np.cumsum(self.lengths) - self.lengths
 
-    def windows(self, layer: Layer, kernel: int, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def windows(self, layer: Layer, kernel: int, zero: Array) -> tuple[Array, Array]:
         """([positions, kernel * channels], lengths): what each output of a convolution reads."""
         reach = (kernel - 1) * layer.dilation
         front = reach // 2 if layer.padding == "same" else 0
@@ -67,22 +70,22 @@ class Sequence:
         begins = np.repeat(np.cumsum(kept) - kept, lengths) + size * (ranges(np.zeros_like(lengths), lengths))
         return Sequence(np.maximum.reduceat(values, begins, axis=0), lengths)
 
-    def pooled(self) -> tuple[np.ndarray, np.ndarray]:
+    def pooled(self) -> tuple[Array, Array]:
         """(maxima, sums), [URLs, channels] each."""
-        return (f.reduceat(self.values, self.starts, axis=0) for f in (np.maximum, np.add))
+        return np.maximum.reduceat(self.values, self.starts, axis=0), np.add.reduceat(self.values, self.starts, axis=0)
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: Array, lengths: Array) -> Array:
     """start, start + 1, … of each length, one behind the other."""
     ends = np.cumsum(lengths)
-    return np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+    return np.asarray(np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths))
 
 
-def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | None) -> dict[str, np.ndarray]:
+def widened(layers: list[Layer], tensors: Tensors, length: int | None) -> Tensors:
     """The same network with dead channels added: embeddings in fours, convolutions in blocks."""
     out, real, wide = dict(tensors), 0, 0
 
-    def grow(name: str, axis: int, index: np.ndarray, size: int) -> None:
+    def grow(name: str, axis: int, index: Array, size: int) -> None:
         shape = list(out[name].shape)
         shape[axis] = size
         grown = np.zeros(shape, np.float64)
@@ -111,7 +114,7 @@ def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | N
         elif layer.kind == "maxpool" and length:
             length = -(-length // layer.window) if layer.ceil else length // layer.window
         elif layer.kind in ("pool", "flatten"):
-            times = (1 + (layer.name == "max+avg")) if layer.kind == "pool" else length
+            times = (1 + (layer.name == "max+avg")) if layer.kind == "pool" else length or 0
             index = (np.arange(times)[:, None] * wide + np.arange(real)).ravel()
             wide *= times
         elif layer.kind == "dense":
@@ -121,7 +124,7 @@ def widened(layers: list[Layer], tensors: dict[str, np.ndarray], length: int | N
     return {name: t if t.dtype.kind == "u" else t.astype(np.float64) for name, t in out.items()}
 
 
-def grouped(active: np.ndarray) -> np.ndarray:
+def grouped(active: Array) -> Array:
     """An order of the channels in which those that are zero together stand together, in fours: pairs, then pairs of
     pairs, each time the two that are left and most often active at the same position.
 
@@ -130,7 +133,7 @@ def grouped(active: np.ndarray) -> np.ndarray:
     """
     order = np.arange(active.shape[1])[:, None]
     while order.shape[1] < GROUP:
-        used = active[:, order].any(2).astype(np.float32)
+        used = np.asarray(active[:, order].any(2), np.float32)
         together = used.T @ used
         np.fill_diagonal(together, -1)
         pairs = []
@@ -142,9 +145,7 @@ def grouped(active: np.ndarray) -> np.ndarray:
     return order.ravel()
 
 
-def ordered(
-    layers: list[Layer], tensors: dict[str, np.ndarray], active: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def ordered(layers: list[Layer], tensors: Tensors, active: Tensors) -> Tensors:
     """The same network with the channels between two convolutions in the order that `grouped` gives them.
 
     Args:
@@ -172,29 +173,29 @@ def ordered(
     return out
 
 
-def trigram_rows(ids: np.ndarray, lengths: np.ndarray, rows: int) -> np.ndarray:
+def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
     """int [positions]: `network.trigram_rows` of many URLs, one behind the other."""
     positions = ranges(np.zeros_like(lengths), lengths)
     before = [np.where(positions >= back, np.roll(ids, back), 0) for back in (2, 1)]
     return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
-def requantise(sums: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+def requantise(sums: Array, multiplier: Array) -> Array:
     """As the engine: floor(sum * multiplier / 2^32 + 1/2)."""
     return (np.rint(sums).astype(np.int64) * multiplier + (1 << 31)) >> 32
 
 
-def multipliers(ratio: np.ndarray) -> np.ndarray:
+def multipliers(ratio: Array) -> Array:
     """int64 [outputs] of scale of the sums / scale of the outputs."""
     return np.clip(np.rint(ratio * 2.0**32), 0, 2**31 - 1).astype(np.int64)
 
 
-def weight_scale(weight: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def weight_scale(weight: Array, axes: tuple[int, ...]) -> Array:
     largest = np.abs(weight).max(axis=axes)
     return np.where(largest > 0, largest, 1.0) / MAX
 
 
-def packed(weight: np.ndarray) -> np.ndarray:
+def packed(weight: Array) -> Array:
     """int8 [kernel, in, out] -> [out / 16, kernel * in / 4, 64], as the engine reads it."""
     kernel, inputs, outputs = weight.shape
     grouped = weight.reshape(kernel * inputs // 4, 4, outputs // BLOCK, BLOCK)
@@ -204,15 +205,16 @@ def packed(weight: np.ndarray) -> np.ndarray:
 class Quantiser:
     """Carries calibration rows through both networks, layer by layer, and collects the int8 tensors."""
 
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+    def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
-        self.out: dict[str, np.ndarray] = {}
-        self.active: dict[str, np.ndarray] = {}  # what convolutions behind the first read: where it is not zero
+        self.out: Tensors = {}
+        self.active: Tensors = {}  # what convolutions behind the first read: where it is not zero
         self.scale = self.zero = np.zeros(0)  # of the sequence, by channel
-        self.exact: Sequence | np.ndarray
-        self.rounded: Sequence | np.ndarray
+        # Both a `Sequence` up to the readout, behind it [URLs, features].
+        self.exact: Any
+        self.rounded: Any
 
-    def embed(self, layer: Layer, ids: np.ndarray, parts: np.ndarray, lengths: np.ndarray) -> None:
+    def embed(self, layer: Layer, ids: Array, parts: Array, lengths: Array) -> None:
         name = "embed.chars" if layer.name == "chars" else "embed.bytes"
         rows = self.tensors[name]
         other = self.tensors["embed.parts"] if "parts" in layer.name else np.zeros((1, rows.shape[1]))
@@ -356,7 +358,7 @@ class Quantiser:
         self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
 
 
-def carried(layers: list[Layer], tensors, ids: np.ndarray, parts: np.ndarray, lengths: np.ndarray) -> Quantiser:
+def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, lengths: Array) -> Quantiser:
     """A quantiser behind the last layer."""
     work = Quantiser(tensors)
     for i, layer in enumerate(layers):
@@ -373,7 +375,7 @@ def carried(layers: list[Layer], tensors, ids: np.ndarray, parts: np.ndarray, le
     return work
 
 
-def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: list[bytes]):
+def quantised(tensors: Tensors, metadata: dict[str, str], urls: list[bytes]) -> tuple[Tensors, Array, Array]:
     """(int8 tensors, f32 logits, int8 logits of the URLs as reckoned here)."""
     layers = network.parse(metadata["phishcnn.layers"])
     chars = tensors.get("chars")
@@ -387,11 +389,11 @@ def quantised(tensors: dict[str, np.ndarray], metadata: dict[str, str], urls: li
     work = carried(layers, ordered(layers, wide, draft.active), ids, parts, lengths)
     if chars is not None:
         work.out["chars"] = chars
-    logits = [network.logit(metadata["phishcnn.output"], outputs) for outputs in (work.exact, work.rounded)]
-    return work.out, *logits
+    exact, rounded = (network.logit(metadata["phishcnn.output"], outputs) for outputs in (work.exact, work.rounded))
+    return work.out, exact, rounded
 
 
-def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> dict:
+def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> Figures:
     """Writes the int8 model; returns figures. Calibrates ranges on `sample` of the validation rows, and
     thresholds on all of them. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
     tensors, metadata = read(model)

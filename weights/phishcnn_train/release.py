@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from .export import FLOAT, parent_of, read
 from .metrics import difference, share
+from .typed import Figures
 
 VERDICTS = ("benign", "suspicious", "phishing")  # by their number
 PLAN = Path(__file__).resolve().parents[1] / "evaluation.toml"
@@ -29,7 +30,7 @@ class Refused(Exception):
 
 class Figure(NamedTuple):
     name: str
-    value: dict  # `metrics.share`
+    value: Figures  # `metrics.share`
     higher: bool  # is better
 
 
@@ -42,7 +43,7 @@ class Judgement(NamedTuple):
     verdict: str  # better, same, worse
 
 
-def headlines(metrics: dict, plan: dict) -> list[Figure]:
+def headlines(metrics: Figures, plan: Figures) -> list[Figure]:
     """The figures that a release is judged by; KeyError names what was not measured."""
     gate = plan["gate"]
     out = []
@@ -102,7 +103,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-def own_faults(metrics: dict, plan: dict) -> list[str]:
+def own_faults(metrics: Figures, plan: Figures) -> list[str]:
     """What is wrong with the candidate whatever the current model does."""
     out = []
     gate = plan["gate"]
@@ -121,7 +122,7 @@ def own_faults(metrics: dict, plan: dict) -> list[str]:
     return out + skew(metrics, plan)
 
 
-def short_list(candidate: Path, plan: dict) -> list[str]:
+def short_list(candidate: Path, plan: Figures) -> list[str]:
     """The URLs of the plan's short list that the candidate judges wrongly: a few pages whose verdict is
     never a matter of intervals. The verdict is the engine's."""
     import phishcnn
@@ -136,7 +137,7 @@ def short_list(candidate: Path, plan: dict) -> list[str]:
     return out
 
 
-def quantisation_faults(candidate: Path, metrics: dict, plan: dict) -> list[str]:
+def quantisation_faults(candidate: Path, metrics: Figures, plan: Figures) -> list[str]:
     """What speaks against an int8 candidate beside its f32 parent; nothing of an f32 candidate."""
     parent = parent_of(candidate)
     if parent is None:
@@ -163,7 +164,7 @@ def quantisation_faults(candidate: Path, metrics: dict, plan: dict) -> list[str]
     return out
 
 
-def skew(metrics: dict, plan: dict) -> list[str]:
+def skew(metrics: Figures, plan: Figures) -> list[str]:
     """Sets on which the engine and the training framework differ by more than rounding."""
     return [
         f"{name}: engine and training framework differ by {entry['largest_logit_difference']:.1e}"
@@ -172,7 +173,7 @@ def skew(metrics: dict, plan: dict) -> list[str]:
     ]
 
 
-def check(metrics: dict, current: dict | None, plan: dict, faults: Iterable[str] = ()) -> list[Judgement]:
+def check(metrics: Figures, current: Figures | None, plan: Figures, faults: Iterable[str] = ()) -> list[Judgement]:
     """The judgements of a candidate that may be published; `faults` are what was found elsewhere.
 
     Raises:
@@ -209,17 +210,17 @@ def table(judged: list[Judgement]) -> str:
     return "\n".join(lines)
 
 
-def committed(path: Path) -> dict | None:
+def committed(path: Path) -> Figures | None:
     """The metrics that stand in the last commit, for a candidate that was written over the current file."""
     command = ["git", "-C", str(path.parent), "show", f"HEAD:./{path.name}"]
     done = subprocess.run(command, capture_output=True)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def changelog_line(metrics: dict, current: dict | None) -> str:
+def changelog_line(metrics: Figures, current: Figures | None) -> str:
     """What users read: which model, its digest and its headline on test."""
 
-    def told(m: dict) -> str:
+    def told(m: Figures) -> str:
         points = m["sets"]["test"]["engine"]["recall_at_fpr"]
         return " / ".join(
             f"{100 * points[r]['recall']:.1f}" if points[r]["resolvable"] else "not resolvable"
@@ -250,7 +251,8 @@ def add_line(changelog: Path, line: str) -> None:
 
 def record(sums: Path, model: Path) -> None:
     """The model's line in SHA256SUMS (`sha256sum -c` reads it), which lies in its folder or the one above."""
-    lines = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines()) if sums.exists() else {}
+    found = [line.split("  ", 1) for line in sums.read_text().splitlines()] if sums.exists() else []
+    lines = {name: digest for digest, name in found}
     lines[str(model.relative_to(sums.parent))] = hashlib.sha256(model.read_bytes()).hexdigest()
     sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
 

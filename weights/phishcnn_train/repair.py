@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from .data import Rows
 from .mutations import SAME_VERDICT, apply
+from .scores import Scorer
 
 TAG = "repair"
 
 
-def repairs(scorer, rows: Rows, most: int | None = None) -> Rows:
+def repairs(scorer: Scorer, rows: Rows, most: int | None = None) -> Rows:
     """For each relation and row whose verdict it changes, the changed URL under the row's own label, tagged
     `repair`. Give it training rows: repairs made from test rows would spoil the test.
 
@@ -22,12 +25,12 @@ def repairs(scorer, rows: Rows, most: int | None = None) -> Rows:
     found: list[tuple[float, int, bytes]] = []
     for mutation in SAME_VERDICT.values():
         urls = apply(mutation, rows.urls)
-        changed = [i for i, u in enumerate(urls) if u is not None]
-        after = scorer.score([urls[i] for i in changed]).logit
-        for i, new in zip(changed, after.tolist(), strict=True):
+        changed = [(i, url) for i, url in enumerate(urls) if url is not None]
+        after = scorer.score([url for _, url in changed]).logit
+        for (i, url), new in zip(changed, after.tolist(), strict=True):
             verdicts = np.searchsorted(limits, [before[i], new], side="right")
             if verdicts[0] != verdicts[1]:
-                found.append((-abs(new - float(before[i])), i, urls[i]))
+                found.append((-abs(new - float(before[i])), i, url))
     found.sort()
     found = found[:most]
     picked = rows.take(np.array([i for _, i, _ in found], np.int64))
@@ -36,7 +39,7 @@ def repairs(scorer, rows: Rows, most: int | None = None) -> Rows:
     return picked
 
 
-def write(path, rows: Rows) -> None:
+def write(path: Path, rows: Rows) -> None:
     """Rows as a labelled file."""
     with open(path, "wb") as out:
         for label, url, source, month, group, tags in zip(

@@ -12,10 +12,13 @@ import hashlib
 import html
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .metrics import BASE_RATES, share
+from .typed import Figures
+from .urlparts import Parts
 
 TITLES = {
     "phishcnn-compact": "phishcnn-compact",
@@ -59,7 +62,7 @@ DIMENSIONS = {
 BARS = 22  # sources shown per class
 
 
-def collect(folder: Path) -> dict[str, dict]:
+def collect(folder: Path) -> dict[str, Figures]:
     """The metrics of all models and baselines under `weights`, in the order of TITLES."""
     found = {}
     for path in sorted([*folder.glob("models/*.metrics.json"), *folder.glob("baselines/*.metrics.json")]):
@@ -68,7 +71,7 @@ def collect(folder: Path) -> dict[str, dict]:
     return dict(sorted(found.items(), key=lambda kv: (order.index(kv[0]) if kv[0] in order else len(order), kv[0])))
 
 
-def digest(all_metrics: dict[str, dict]) -> str:
+def digest(all_metrics: dict[str, Figures]) -> str:
     """SHA-256 of what the report is made from."""
     return hashlib.sha256(json.dumps(all_metrics, sort_keys=True).encode()).hexdigest()
 
@@ -76,7 +79,7 @@ def digest(all_metrics: dict[str, dict]) -> str:
 # Pictures
 
 
-def _figure(columns: int = 1, rows: int = 1, size=(9.6, 4.2), **how):
+def _figure(columns: int = 1, rows: int = 1, size: tuple[float, float] = (9.6, 4.2), **how: Any) -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -103,7 +106,7 @@ def _figure(columns: int = 1, rows: int = 1, size=(9.6, 4.2), **how):
     return plt.subplots(rows, columns, figsize=size, layout="constrained", **how)
 
 
-def _percent(axis) -> None:
+def _percent(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
@@ -117,7 +120,7 @@ def _colour(name: str, i: int) -> str:
     return COLOURS.get(name, f"C{i}")
 
 
-def _roc(all_metrics: dict, main: str):
+def _roc(all_metrics: Figures, main: str) -> Any:
     figure, (left, right) = _figure(2)
     for i, (name, m) in enumerate(all_metrics.items()):
         if "test" not in m["sets"]:
@@ -138,7 +141,7 @@ def _roc(all_metrics: dict, main: str):
     return figure
 
 
-def _sets(all_metrics: dict, main: str):
+def _sets(all_metrics: Figures, main: str) -> Any:
     figure, (left, right) = _figure(2, gridspec_kw={"width_ratios": [1.2, 1]})
     sets = all_metrics[main]["sets"]
     for name in (n for n in SETS if n in sets):
@@ -169,7 +172,7 @@ def _sets(all_metrics: dict, main: str):
     return figure
 
 
-def _precision(all_metrics: dict, main: str):
+def _precision(all_metrics: Figures, main: str) -> Any:
     figure, axes = _figure(len(BASE_RATES), sharey=True)
     for panel, (title, rate) in zip(axes, BASE_RATES.items(), strict=True):
         for i, (name, m) in enumerate(all_metrics.items()):
@@ -199,7 +202,7 @@ def _precision(all_metrics: dict, main: str):
     return figure
 
 
-def _calibration(all_metrics: dict, main: str):
+def _calibration(all_metrics: Figures, main: str) -> Any:
     figure, (left, right) = _figure(2)
     for name in (n for n in SETS if n in all_metrics[main]["sets"]):
         entry = all_metrics[main]["sets"][name]
@@ -231,7 +234,7 @@ def _calibration(all_metrics: dict, main: str):
     return figure
 
 
-def _scores(all_metrics: dict, main: str):
+def _scores(all_metrics: Figures, main: str) -> Any:
     figure, panels = _figure(2, sharey=False)
     for panel, name in zip(panels, ("test", "cross_openphish"), strict=True):
         if name not in all_metrics[main]["sets"]:
@@ -252,7 +255,7 @@ def _scores(all_metrics: dict, main: str):
     return figure
 
 
-def months(m: dict, set_names: list[str], threshold: str) -> tuple[list[str], list[dict]]:
+def months(m: Figures, set_names: list[str], threshold: str) -> tuple[list[str], list[Figures]]:
     """(months, recall shares at the threshold) over these sets' phishing rows."""
     total: dict[str, list[int]] = {}
     for name in set_names:
@@ -268,7 +271,7 @@ def _after(month: str, cut: str) -> int:
     return 12 * (int(month[:4]) - int(cut[:4])) + int(month[5:]) - int(cut[5:])
 
 
-def _months(all_metrics: dict, main: str):
+def _months(all_metrics: Figures, main: str) -> Any:
     m = all_metrics[main]
     cut = m.get("trained_until") or "2025-03"
     figure, panels = _figure(2, sharey=True)
@@ -297,7 +300,7 @@ def _months(all_metrics: dict, main: str):
     return figure
 
 
-def _bars(panel, names: list[str], sides: list[tuple[str, str, list[dict]]]) -> None:
+def _bars(panel: Any, names: list[str], sides: list[tuple[str, str, list[Figures]]]) -> None:
     """Grouped horizontal bars of shares with intervals."""
     height = 0.8 / len(sides)
     for i, (title, colour, found) in enumerate(sides):
@@ -312,16 +315,16 @@ def _bars(panel, names: list[str], sides: list[tuple[str, str, list[dict]]]) -> 
     _percent(panel.xaxis)
 
 
-def _legend_below(figure, *panels) -> None:
+def _legend_below(figure: Any, *panels: Any) -> None:
     """One line of legend under all panels, where it hides no bar."""
     found = [panel.get_legend_handles_labels() for panel in panels]
     handles = [h for hs, _ in found for h in hs]
     figure.legend(handles, [t for _, ts in found for t in ts], loc="outside lower center", ncols=4)
 
 
-def _sources(all_metrics: dict, main: str):
+def _sources(all_metrics: Figures, main: str) -> Any:
     sets = all_metrics[main]["sets"]
-    caught: dict[str, dict] = {}
+    caught: dict[str, Figures] = {}
     for name in ("test", "test_domains", "cross_openphish"):
         for source, c in sets.get(name, {"slices": {"source": {}}})["slices"]["source"].items():
             if c["phishing_rows"] >= 50:
@@ -367,7 +370,7 @@ def _sources(all_metrics: dict, main: str):
     return figure
 
 
-def _slices(all_metrics: dict, main: str):
+def _slices(all_metrics: Figures, main: str) -> Any:
     found = all_metrics[main]["sets"]["test"]["slices"]
     rows = []
     for d in DIMENSIONS:
@@ -378,7 +381,7 @@ def _slices(all_metrics: dict, main: str):
     rate = {"fpr_0.01": "at FPR 1 % of test", "fpr_0.001": "at FPR 0.1 % of test"}
     available = [t for t in rate if all(t in c["caught"] for _, c, _ in rows)] or ["suspicious", "phishing"]
 
-    def shares(key: str, total: str, threshold: str) -> list[dict]:
+    def shares(key: str, total: str, threshold: str) -> list[Figures]:
         nothing = {"share": 0.0, "low": 0.0, "high": 0.0}
         return [share(c[key][threshold], c[total]) if c[total] >= 20 else nothing for _, c, _ in rows]
 
@@ -408,7 +411,7 @@ def _slices(all_metrics: dict, main: str):
     return figure
 
 
-def _evasion(all_metrics: dict, main: str):
+def _evasion(all_metrics: Figures, main: str) -> Any:
     found = all_metrics[main]["evasion"]
     figure, panels = _figure(2, size=(9.6, 4.4))
     for panel, side, title in (
@@ -458,7 +461,7 @@ PICTURES = {
 }
 
 
-def draw(all_metrics: dict[str, dict], main: str, folder: Path) -> None:
+def draw(all_metrics: dict[str, Figures], main: str, folder: Path) -> None:
     """Writes the PNGs, each with the digest of what it shows in its description."""
     import matplotlib.pyplot as plt
 
@@ -493,7 +496,7 @@ code{background:var(--soft);padding:.05em .3em;border-radius:3px}
 """
 
 
-def _cell(point: dict | None) -> str:
+def _cell(point: Figures | None) -> str:
     if not point:
         return "–"
     if point["resolvable"]:
@@ -514,7 +517,7 @@ def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
-def _comparison(all_metrics: dict, main: str) -> str:
+def _comparison(all_metrics: Figures, main: str) -> str:
     sets = [s for s in SETS if s in all_metrics[main]["sets"]]
     parts = []
     for rate, title in (("0.01", "1 %"), ("0.001", "0.1 %")):
@@ -539,7 +542,7 @@ def _comparison(all_metrics: dict, main: str) -> str:
     return "\n".join(parts)
 
 
-def _marked(url: str, segments: list[dict] | None) -> str:
+def _marked(url: str, segments: list[Figures] | None) -> str:
     """The URL with its segments tinted by contribution."""
     if not segments:
         return html.escape(url)
@@ -557,7 +560,7 @@ def _marked(url: str, segments: list[dict] | None) -> str:
     return "".join(out) + html.escape(url[at:])
 
 
-def _worst(pages: list[dict], limits: dict[str, float]) -> str:
+def _worst(pages: list[Figures], limits: dict[str, float]) -> str:
     rows = []
     for i, page in enumerate(pages, 1):
         logit = page["logit"]
@@ -582,7 +585,7 @@ def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
     from .data import select
     from .urlparts import split
 
-    def domain(parts) -> bytes:
+    def domain(parts: Parts) -> bytes:
         return (parts.name + parts.suffix).lstrip(b"@.")
 
     known = {domain(p) for p in split([page.url.encode() for page in top_sites.read()])}
@@ -602,7 +605,7 @@ def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
     return len(pages)
 
 
-def _tiles(m: dict) -> str:
+def _tiles(m: Figures) -> str:
     test = m["sets"]["test"]["engine"]
     tiles = []
     for rate, title in (("0.01", "1 %"), ("0.001", "0.1 %")):
@@ -617,7 +620,7 @@ def _tiles(m: dict) -> str:
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{v}</b>{t}</div>' for v, t in tiles) + "</div>"
 
 
-def _crossed(m: dict) -> str:
+def _crossed(m: Figures) -> str:
     """The cross-source test, where it was run."""
     found = m.get("cross_source")
     if not found:
@@ -637,12 +640,12 @@ def _crossed(m: dict) -> str:
     return f"<h2 id=cross>Sources never seen</h2><p>{html.escape(found['what'])}</p>" + _table(head, rows)
 
 
-def _against(counts: dict, rate: str) -> str:
+def _against(counts: Figures, rate: str) -> str:
     c = counts[rate]
     return f"{100 * c['hits'] / c['rows']:.1f} %" if c["rows"] else "–"
 
 
-def page(all_metrics: dict[str, dict], main: str, pictures: dict[str, bytes]) -> str:
+def page(all_metrics: dict[str, Figures], main: str, pictures: dict[str, bytes]) -> str:
     """The HTML page; a function of the metrics and the pictures alone."""
     m = all_metrics[main]
     figures = "".join(
@@ -671,7 +674,7 @@ a part's contribution is the logit's change when the part is masked.</p>
 """
 
 
-def readme(all_metrics: dict[str, dict], main: str) -> str:
+def readme(all_metrics: dict[str, Figures], main: str) -> str:
     """Markdown beside the pictures, for reading them in the repository."""
     sets = [s for s in SETS if s in all_metrics[main]["sets"]]
     lines = [
@@ -704,7 +707,7 @@ def write(folder: Path, main: str, output: Path) -> Path:
     return output / "index.html"
 
 
-def write_text(all_metrics: dict, main: str, output: Path) -> None:
+def write_text(all_metrics: Figures, main: str, output: Path) -> None:
     pictures = {name: (output / f"{name}.png").read_bytes() for name in PICTURES}
     (output / "index.html").write_text(page(all_metrics, main, pictures))
     (output / "README.md").write_text(readme(all_metrics, main))

@@ -10,6 +10,7 @@ import phishcnn
 
 from . import slices
 from .data import Rows
+from .typed import Figures
 
 MONTH = re.compile(r"(\d{4}(-(0[1-9]|1[0-2]))?)?")
 TAG = re.compile(r"[a-z0-9_]+")
@@ -27,10 +28,10 @@ HABITS = {
 }
 
 
-def profile(rows: Rows) -> dict:
+def profile(rows: Rows) -> Figures:
     """What the file looks like: counts, months, shares of habits by class, slices."""
     labels = rows.labels > 0
-    out: dict = {
+    out: Figures = {
         "rows": len(rows),
         "phishing": int(labels.sum()),
         "months": [min(m), max(m)] if (m := [m for m in rows.months if m]) else None,
@@ -98,7 +99,7 @@ def problems(rows: Rows, newest: str | None = None) -> tuple[list[str], list[str
     return errors, warnings
 
 
-def leaks(train: Rows, other: Rows) -> dict:
+def leaks(train: Rows, other: Rows) -> Figures:
     """How much of a file the training rows already know."""
     canonical = [{_canonical(u) for u in rows.urls} - {b""} for rows in (train, other)]
     groups = set(train.groups) - {""}

@@ -17,13 +17,15 @@ import numpy as np
 import phishcnn
 from tqdm import tqdm
 
+from .typed import Array
+
 CHUNK = 20_000  # URLs between two writes: an interrupted run loses no more
 
 
 class Scores(NamedTuple):
-    logit: np.ndarray  # float32 [n]; NaN where there is an error
-    probability: np.ndarray  # float32 [n]
-    errors: np.ndarray  # uint16 [n]
+    logit: Array  # float32 [n]; NaN where there is an error
+    probability: Array  # float32 [n]
+    errors: Array  # uint16 [n]
 
 
 class Scorer(Protocol):
@@ -68,7 +70,7 @@ class Cache:
             with np.load(path) as arrays:
                 self.keys, self.values = arrays["keys"], arrays["values"]
 
-    def of(self, urls: list[bytes], compute: Callable[[list[bytes]], np.ndarray], title: str = "") -> np.ndarray:
+    def of(self, urls: list[bytes], compute: Callable[[list[bytes]], Array], title: str = "") -> Array:
         """float32 [n, columns]."""
         wanted = np.fromiter(
             (int.from_bytes(hashlib.blake2b(u, digest_size=8).digest(), "little") for u in urls), np.uint64, len(urls)

@@ -20,6 +20,7 @@ import phishcnn
 
 from .data import Rows, pool
 from .groups import group_of
+from .typed import Array
 
 TAG = "made_sign_in"
 WELL_KNOWN, IMITATION = "well_known", "imitation"
@@ -61,7 +62,7 @@ IMITATED = 20  # registered domains of phishing whose hosts carry a name: its ow
 MISREPORTED = 3  # phishing rows on a brand's own domain that are taken for mistaken reports
 
 
-def made_up(rows: Rows) -> np.ndarray:
+def made_up(rows: Rows) -> Array:
     """bool [n]: which rows were made here."""
     return np.fromiter((not TAGS.isdisjoint(t) for t in rows.tags), bool, len(rows))
 
@@ -130,7 +131,8 @@ def well_known(rows: Rows) -> dict[str, Known]:
     """By registered domain, the legitimate domains that at least `LISTS` collections list, and brands: those that
     phishing on `IMITATED` other domains imitates. Domains that host more phishing than honest rows are none of
     them, nor are suffixes under which others register."""
-    members, phishing = defaultdict(list), defaultdict(int)
+    members: dict[str, list[int]] = defaultdict(list)
+    phishing: dict[str, int] = defaultdict(int)
     for i, (label, group) in enumerate(zip(rows.labels.tolist(), rows.groups, strict=True)):
         if label:
             phishing[group] += 1
@@ -149,11 +151,15 @@ def well_known(rows: Rows) -> dict[str, Known]:
     return chosen
 
 
-def misreported(rows: Rows) -> np.ndarray:
+def misreported(rows: Rows) -> Array:
     """bool [n]: phishing rows on the own domains of brands, `MISREPORTED` at most: reports of what was imitated."""
     phishing = Counter(g for g, label in zip(rows.groups, rows.labels.tolist(), strict=True) if label)
     brands = {g for g, known in well_known(rows).items() if known.brand and phishing[g] <= MISREPORTED}
-    return np.fromiter((g in brands for g in rows.groups), bool, len(rows)) & (rows.labels == 1)
+    return np.fromiter(
+        (label == 1 and g in brands for g, label in zip(rows.groups, rows.labels.tolist(), strict=True)),
+        bool,
+        len(rows),
+    )
 
 
 def host_of(url: bytes) -> bytes:
@@ -165,11 +171,13 @@ def host_of(url: bytes) -> bytes:
 
 def well_known_pages(rows: Rows, rng: Random) -> Rows:
     """Pages of each well-known domain, and one imitation of each under a phishing host."""
-    bare = [i for i in np.flatnonzero(rows.labels == 1).tolist() if bare_host(rows.urls[i]) is not None]
+    bare = [
+        (i, found) for i in np.flatnonzero(rows.labels == 1).tolist() if (found := bare_host(rows.urls[i])) is not None
+    ]
     picked, urls, hosts, copied = [], [], [], []
-    for group, (pages, found, _) in well_known(rows).items():
+    for group, (pages, members, _) in well_known(rows).items():
         for _ in range(pages):
-            i, kind = rng.choice(found), rng.random()
+            i, kind = rng.choice(members), rng.random()
             host = group if kind < 0.4 else f"{rng.choice(HOSTS)}.{group}"
             if kind < 0.75 and (seen := host_of(phishcnn.canonicalize(rows.urls[i]))).isascii():
                 host = seen.decode()
@@ -177,8 +185,7 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
             picked.append(i)
             urls.append(f"https://{host}{path}".encode())
             if bare:
-                k = rng.choice(bare)
-                evil = bare_host(rows.urls[k])
+                k, evil = rng.choice(bare)
                 name = group.partition(".")[0]
                 forms = (f"{host}.%s{path}", f"{name}.%s{path}", f"{name}-%s{path}", f"%s/{group}{path}")
                 hosts.append(k)

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
+from .typed import Array
 from .urlparts import Parts, split
 
 OLD_GENERIC = {"org", "net", "edu", "gov", "mil", "int", "info", "biz"}
@@ -117,7 +118,7 @@ DIMENSIONS = {
 }
 
 
-def of(urls: list[bytes]) -> dict[str, np.ndarray]:
+def of(urls: list[bytes]) -> dict[str, Array]:
     """Dimension -> str [n], the slice of each URL."""
     parts = split(urls)
     return {name: np.array([function(p) for p in parts], object) for name, function in DIMENSIONS.items()}

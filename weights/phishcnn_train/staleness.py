@@ -7,6 +7,7 @@ import datetime
 import numpy as np
 
 from .report import months
+from .typed import Figures
 
 OLDEST = 12  # months after the training cut-off from which a model counts as stale
 
@@ -17,7 +18,7 @@ def age(trained_until: str, today: str) -> int:
     return 12 * (dates[1].year - dates[0].year) + dates[1].month - dates[0].month
 
 
-def lost_per_month(metrics: dict, threshold: str = "suspicious") -> float | None:
+def lost_per_month(metrics: Figures, threshold: str = "suspicious") -> float | None:
     """Points of recall lost per month after the cut-off: the weighted least-squares slope over the months of
     `valid`, `test` and the other feed, each collection around its own mean. None with fewer than three months."""
     cut = metrics["trained_until"]
@@ -35,11 +36,10 @@ def lost_per_month(metrics: dict, threshold: str = "suspicious") -> float | None
         n += len(after)
     if n < 3:
         return None
-    x, y, weight = map(np.array, (x, y, weight))
-    return float(-100 * (weight * x * y).sum() / (weight * x * x).sum())
+    return float(-100 * np.sum(np.prod([weight, x, y], 0)) / np.sum(np.prod([weight, x, x], 0)))
 
 
-def report(metrics: dict, today: str) -> tuple[str, bool]:
+def report(metrics: Figures, today: str) -> tuple[str, bool]:
     """(what to print, whether the model is stale)."""
     old = age(metrics["trained_until"], today)
     lost = lost_per_month(metrics)

@@ -13,9 +13,10 @@ from . import network, train
 from .export import read
 from .params import Params, ParamsError
 from .tokens import Tokens
+from .typed import Array
 
 
-def network_logits(path: Path, tokens: Tokens, params: Params) -> np.ndarray:
+def network_logits(path: Path, tokens: Tokens, params: Params) -> Array:
     """float32 [n]: logits of the teacher at `path`. Raises ParamsError when it reads other tokens than the model."""
     if not path.exists():
         raise ParamsError(f"{path}: the teacher is not there; train it first")
@@ -26,7 +27,7 @@ def network_logits(path: Path, tokens: Tokens, params: Params) -> np.ndarray:
     return train.logits(layers, metadata["phishcnn.output"], tensors, tokens, params.train["buckets"])
 
 
-def taught(tokens: Tokens, params: Params, ngrams: np.ndarray | None = None) -> Tokens:
+def taught(tokens: Tokens, params: Params, ngrams: Array | None = None) -> Tokens:
     """The rows with the label (1 - share)·label + share·opinion, where the opinion is
     sigmoid(scale·(mean logit of the networks + ngrams·logit of the n-grams)); certain labels stay.
 

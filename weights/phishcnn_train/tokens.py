@@ -14,6 +14,7 @@ import phishcnn
 from . import sign_in
 from .data import DataError, Rows
 from .params import Params
+from .typed import Array
 
 PATH, QUERY = 6, 7  # first part ids of the path and of the query (fragment is 8)
 
@@ -22,15 +23,15 @@ PATH, QUERY = 6, 7  # first part ids of the path and of the query (fragment is 8
 class Tokens:
     """Tokenised rows; row i is `ids[offsets[i]:offsets[i + 1]]`."""
 
-    ids: np.ndarray  # uint16 [tokens]
-    parts: np.ndarray  # uint8 [tokens], all 0 for keras-char
-    offsets: np.ndarray  # int64 [rows + 1]
-    labels: np.ndarray  # float32 [rows], soft: in [0, 1]
-    weights: np.ndarray  # float32 [rows], in the loss
-    chances: np.ndarray  # float32 [rows], of being seen in an epoch
-    certain: np.ndarray  # bool [rows], the label stands whatever a teacher thinks
-    path_start: np.ndarray  # int32 [rows], tokens in front of the path
-    query_start: np.ndarray  # int32 [rows], tokens in front of query and fragment
+    ids: Array  # uint16 [tokens]
+    parts: Array  # uint8 [tokens], all 0 for keras-char
+    offsets: Array  # int64 [rows + 1]
+    labels: Array  # float32 [rows], soft: in [0, 1]
+    weights: Array  # float32 [rows], in the loss
+    chances: Array  # float32 [rows], of being seen in an epoch
+    certain: Array  # bool [rows], the label stands whatever a teacher thinks
+    path_start: Array  # int32 [rows], tokens in front of the path
+    query_start: Array  # int32 [rows], tokens in front of query and fragment
 
     @staticmethod
     def unlabelled(tokens: phishcnn.Tokens) -> Tokens:
@@ -42,7 +43,7 @@ class Tokens:
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> np.ndarray:
+    def lengths(self) -> Array:
         return np.diff(self.offsets)
 
     def digest(self) -> str:
@@ -65,7 +66,7 @@ class Tokens:
             return Tokens(**{name: arrays[name] for name in arrays.files})
 
 
-def weigh(rows: Rows, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weigh(rows: Rows, params: Params) -> tuple[Array, Array, Array]:
     """(soft labels, loss weights), float32 [n] each: rare hard negatives count more, uncertain rows less; and
     bool [n]: labels that are certain, those of hard negatives and of made-up pages. A teacher that takes a
     bank's sign-in page for phishing must not hand its mistake on."""
@@ -87,7 +88,7 @@ def month_number(month: str) -> int | None:
     return 12 * int(month[:4]) + (int(month[5:]) - 1 if len(month) > 4 else 6)
 
 
-def sampling(rows: Rows, params: Params) -> np.ndarray:
+def sampling(rows: Rows, params: Params) -> Array:
     """Chance of each row to be seen in an epoch, float32 [n].
 
     A registered domain has `cap_phishing` or `cap_legitimate` rows an epoch at most (in the mean; other
@@ -101,7 +102,7 @@ def sampling(rows: Rows, params: Params) -> np.ndarray:
         if group:
             cap = params.weights["cap_phishing" if key[0] == "1" else "cap_legitimate"]
             chances[i] = min(1.0, cap / counts[key])
-    newest = month_number(params.trained_until)
+    newest = month_number(params.trained_until) or 0
     months = {m: month_number(m) for m in set(rows.months)}
     fresh = {
         m: params.weights["undated"]
@@ -115,7 +116,7 @@ def sampling(rows: Rows, params: Params) -> np.ndarray:
     return np.where(rows.labels == 1, chances * age, chances).astype(np.float32)
 
 
-def tokenize(urls: list[bytes], input_line: str, chars: np.ndarray | None = None):
+def tokenize(urls: list[bytes], input_line: str, chars: Array | None = None) -> phishcnn.Tokens:
     """The wheel's tokens of these URLs; every row must be usable."""
     tokens = phishcnn.tokenize_batch(urls, input=input_line, chars=chars)
     errors = np.asarray(tokens.errors)
@@ -125,7 +126,7 @@ def tokenize(urls: list[bytes], input_line: str, chars: np.ndarray | None = None
     return tokens
 
 
-def tokens_of(rows: Rows, params: Params, chars: np.ndarray | None = None) -> Tokens:
+def tokens_of(rows: Rows, params: Params, chars: Array | None = None) -> Tokens:
     """Tokens, soft labels, weights and chances of the rows."""
     tokens = tokenize(rows.urls, params.input, chars)
     offsets = np.asarray(tokens.offsets)
@@ -133,9 +134,9 @@ def tokens_of(rows: Rows, params: Params, chars: np.ndarray | None = None) -> To
     lengths = np.diff(offsets)
     labels, weights, certain = weigh(rows, params)
 
-    def before(part: int) -> np.ndarray:
+    def before(part: int) -> Array:
         later = np.concatenate([[0], np.cumsum(parts >= part)])
-        return (lengths - (later[offsets[1:]] - later[offsets[:-1]])).astype(np.int32)
+        return np.asarray(lengths - (later[offsets[1:]] - later[offsets[:-1]]), np.int32)
 
     return Tokens(
         np.asarray(tokens.ids),

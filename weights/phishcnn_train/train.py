@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import resource
 import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +22,16 @@ from tqdm import tqdm
 from . import metrics, network
 from .calibrate import threshold_at
 from .export import read
+from .network import Layer
 from .params import Params, ParamsError
 from .tokens import PATH, Tokens
+from .typed import Array, Figures, Tensors
 
 FPRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 HOST_DOT, SLASH, AMPERSAND = ord("."), ord("/"), ord("&")
 
 
-def pad(tokens: Tokens, rows: np.ndarray, lengths: np.ndarray, positions: int):
+def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Array, Array]:
     """(ids, parts) as [n, positions]; what lies behind a row's length is 0."""
     columns = np.arange(positions)
     index = tokens.offsets[rows][:, None] + columns
@@ -35,7 +40,7 @@ def pad(tokens: Tokens, rows: np.ndarray, lengths: np.ndarray, positions: int):
     return np.where(inside, tokens.ids[index], 0), np.where(inside, tokens.parts[index], 0)
 
 
-def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> np.ndarray:
+def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
     """Lengths of all rows after cutting some at the query, some at the path. Both classes alike, so
     that depth alone never decides."""
     chance = rng.random(len(tokens))
@@ -47,13 +52,13 @@ def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> np.ndarray:
     return np.where(short > 0, short, lengths)
 
 
-def lower_case(ids, parts, rows: np.ndarray) -> np.ndarray:
+def lower_case(ids: Array, parts: Array, rows: Array) -> Array:
     """`ids` with the path and query of these rows in lower case (one large phishing source is)."""
     upper = rows[:, None] & (parts >= PATH) & (ids >= ord("A")) & (ids <= ord("Z"))
     return np.where(upper, ids + 32, ids)
 
 
-def mask_segment(ids, parts, lengths, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.random.Generator) -> Array:
     """`ids` with one random segment (host label, path segment, parameter, …) of these rows masked, which
     trains the mask embedding that explanations use."""
     ends = np.zeros(ids.shape, bool)
@@ -65,7 +70,7 @@ def mask_segment(ids, parts, lengths, rows: np.ndarray, rng: np.random.Generator
     return np.where(hit & (np.arange(ids.shape[1]) < lengths[:, None]), network.MASK_ID, ids)
 
 
-def batches(tokens: Tokens, params: Params, epoch: int):
+def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, ...]]:
     """Batches of one epoch as (ids, parts, lengths, labels, weights), each of a bucket's static shape.
     A pure function of (tokens, params, epoch): a resumed run sees the same batches."""
     rng = np.random.default_rng([params.train["seed"], 1, epoch])
@@ -92,7 +97,7 @@ def batches(tokens: Tokens, params: Params, epoch: int):
         yield len(plan), ids.astype(np.int32), parts.astype(np.int32), n.astype(np.int32), tokens.labels[rows], weights
 
 
-def loss_of(output_line: str, outputs, labels, weights):
+def loss_of(output_line: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
     """Weighted cross-entropy: of the logit, or of both outputs where two sigmoids are trained."""
     if output_line.startswith("sigmoid2"):
         positive = int(output_line[-1])
@@ -100,10 +105,11 @@ def loss_of(output_line: str, outputs, labels, weights):
         losses = optax.sigmoid_binary_cross_entropy(outputs, targets).mean(1)
     else:
         losses = optax.sigmoid_binary_cross_entropy(network.logit(output_line, outputs), labels)
-    return (losses * weights).sum() / jnp.maximum(weights.sum(), 1e-6)
+    mean: jax.Array = (losses * weights).sum() / jnp.maximum(weights.sum(), 1e-6)
+    return mean
 
 
-def make_step(layers, params: Params):
+def make_step(layers: list[Layer], params: Params) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
     """(optimizer, jitted step). The rate is an argument: it follows the share of the run that is done."""
     decay = {"mask": lambda tree: {k: k.endswith(".weight") for k in tree}}
     optimizer = optax.chain(
@@ -113,10 +119,18 @@ def make_step(layers, params: Params):
     )
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state, rate, ids, parts, lengths, labels, weights):
+    def step(
+        state: Tensors,
+        rate: float,
+        ids: jax.Array,
+        parts: jax.Array,
+        lengths: jax.Array,
+        labels: jax.Array,
+        weights: jax.Array,
+    ) -> tuple[Tensors, jax.Array]:
         key = jax.random.fold_in(jax.random.key(params.train["seed"]), state["count"])
 
-        def objective(net):
+        def objective(net: Tensors) -> jax.Array:
             outputs = network.forward(layers, net, ids, parts, lengths, params.train["dropout"], key)
             return loss_of(params.output, outputs, labels, weights)
 
@@ -133,21 +147,29 @@ def make_step(layers, params: Params):
 
 def rate_at(done: float, params: Params) -> float:
     """Learning rate when the share `done` of the run is over: linear warm-up, then a half cosine to 1 %."""
-    warmup, peak = params.train["warmup"], params.train["peak_lr"]
+    warmup, peak = float(params.train["warmup"]), float(params.train["peak_lr"])
     if done < warmup:
         return peak * (0.04 + 0.96 * done / warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (done - warmup) / (1 - warmup))))
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))))
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # compiled once per bucket for all epochs
-def _logits(layers, output_line: str, weights, ids, parts, lengths):
+def _logits(
+    layers: tuple[Layer, ...],
+    output_line: str,
+    weights: Tensors,
+    ids: jax.Array,
+    parts: jax.Array,
+    lengths: jax.Array,
+) -> Any:
     return network.logit(output_line, network.forward(layers, weights, ids, parts, lengths))
 
 
-def logits(layers, output_line: str, weights: dict, tokens: Tokens, buckets, batch: int = 1024) -> np.ndarray:
+def logits(
+    layers: list[Layer], output_line: str, weights: Tensors, tokens: Tokens, buckets: Sequence[int], batch: int = 1024
+) -> Array:
     """float32 [n]: the network's logits of all rows, in order."""
     lengths = tokens.lengths
-    buckets = np.array(buckets)
     bucket_of = np.searchsorted(buckets, lengths)
     out = np.empty(len(tokens), np.float32)
     for b, positions in enumerate(buckets):
@@ -176,7 +198,7 @@ def identity(params: Params, *tokens: Tokens) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def started(params: Params, shape_of: dict) -> dict[str, np.ndarray]:
+def started(params: Params, shape_of: Figures) -> Tensors:
     """The weights of the model that training goes on from; a trigram table that it lacks is 0, which changes
     nothing. Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
@@ -191,27 +213,29 @@ def started(params: Params, shape_of: dict) -> dict[str, np.ndarray]:
     return tensors
 
 
-def blended(start: dict, end: dict, share: float) -> dict:
+def blended(start: Tensors, end: Tensors, share: float) -> Tensors:
     """Weights on the line from `start` to `end` (WiSE-FT, Wortsman et al. 2022): a fine-tuned model part of the way
     back keeps what its start knew."""
     return {name: (1 - share) * start[name] + share * end[name] for name in start}
 
 
-def save_state(path: Path, run: str, state, history: list[dict]) -> None:
+def save_state(path: Path, run: str, state: Any, history: list[Figures]) -> None:
     """Checkpoint: the run's identity, all leaves and the history, replaced in one step."""
-    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    leaves: Tensors = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     partial_path = path.with_suffix(".partial.npz")
     np.savez(partial_path, run=run, history=json.dumps(history), **leaves)
     os.replace(partial_path, path)
 
 
-def load_state(path: Path, run: str, like):
+def load_state(path: Path, run: str, like: Any) -> tuple[Any, list[Figures]] | None:
     """(state, history) of the run's checkpoint, None of another run's; `like` gives the tree's structure."""
     leaves, tree = jax.tree.flatten(like)
     with np.load(path) as arrays:
         if str(arrays.get("run", "")) != run:
             return None
-        return tree.unflatten([arrays[f"leaf{i}"] for i in range(len(leaves))]), json.loads(str(arrays["history"]))
+        return jax.tree.unflatten(tree, [arrays[f"leaf{i}"] for i in range(len(leaves))]), json.loads(
+            str(arrays["history"])
+        )
 
 
 def train(
@@ -222,9 +246,9 @@ def train(
     work: Path,
     *,
     n_chars: int = 0,
-    stop_after=None,
-    quiet=False,
-) -> dict:
+    stop_after: int | None = None,
+    quiet: bool = False,
+) -> Figures:
     """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch.
 
     Where training goes on from a model, what counts is `blend` of the way from it. The best epoch has the highest
@@ -247,7 +271,7 @@ def train(
         "adam": optimizer.init(weights),
         "count": jnp.zeros((), jnp.int32),
     }
-    history: list[dict] = []
+    history: list[Figures] = []
     checkpoint = work / "checkpoint.npz"
     run = identity(params, train_tokens, valid_tokens, domains_tokens)
     found = load_state(checkpoint, run, state) if checkpoint.exists() else None
@@ -297,7 +321,7 @@ def train(
     return load_weights(work)
 
 
-def validation(truth: np.ndarray, scores: np.ndarray, unseen: np.ndarray) -> dict:
+def validation(truth: Array, scores: Array, unseen: Array) -> Figures:
     """Figures of an epoch; `truth` and `scores` of the validation rows, `unseen`: scores of phishing on
     domains kept out of training, whose false positives are the validation rows' too."""
     legitimate, later = scores[~truth], scores[truth]
@@ -312,12 +336,12 @@ def validation(truth: np.ndarray, scores: np.ndarray, unseen: np.ndarray) -> dic
     return entry
 
 
-def rank(entry: dict):
+def rank(entry: Figures) -> tuple[float, float]:
     """What the best epoch has most of."""
     return entry["recall"] + entry["recall_unseen"], entry["auc"]
 
 
-def load_weights(work: Path) -> dict[str, np.ndarray]:
+def load_weights(work: Path) -> Tensors:
     """Averaged weights of the best epoch."""
     with np.load(work / "best.npz") as arrays:
         return {name: arrays[name] for name in arrays.files}

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import phishcnn
 
+from .typed import Array
+
 N_PARTS = 9
 WHOLE = "url-bytes/1 max=65536"  # every byte of the canonical form
 
@@ -38,11 +40,11 @@ class Parts(NamedTuple):
         return b"".join(self)
 
 
-def boundaries(urls: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+def boundaries(urls: list[bytes]) -> tuple[Array, Array]:
     """(bytes, starts): uint8 of all canonical forms one after another, and int64 [n, 10] where part p of
     row i is `bytes[starts[i, p]:starts[i, p + 1]]`. A URL that the product refuses has no bytes."""
     tokens = phishcnn.tokenize_batch(urls, input=WHOLE)
-    ids, parts, offsets = (np.asarray(x) for x in (tokens.ids, tokens.parts, tokens.offsets))
+    ids, parts, offsets = np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets)
     starts = np.empty((len(urls), N_PARTS + 1), np.int64)
     starts[:, 0], starts[:, N_PARTS] = offsets[:-1], offsets[1:]
     for part in range(1, N_PARTS):  # part ids never fall within a URL

@@ -9,6 +9,7 @@ from . import network
 from .params import Params
 from .tokens import PATH, QUERY, Tokens, tokenize
 from .train import logits
+from .typed import Array, Figures
 
 HOST_PARTS = (2, 3, 4)  # sub-domain, registrable, suffix
 GOLDEN = (
@@ -28,7 +29,7 @@ BOUNDS = {
 }
 
 
-def golden(params: Params, tensors: dict) -> str:
+def golden(params: Params, tensors: Figures) -> str:
     """`LOGIT URL …`: what the training framework, not the engine, answers."""
     tokens = Tokens.unlabelled(tokenize([url.encode() for url in GOLDEN], params.input))
     layers = network.parse(params.layers)
@@ -36,19 +37,19 @@ def golden(params: Params, tensors: dict) -> str:
     return " ".join(f"{logit:.4f} {url}" for logit, url in zip(answers, GOLDEN, strict=True))
 
 
-def shares(values: np.ndarray, bounds: tuple) -> str:
+def shares(values: Array, bounds: tuple[float, ...]) -> str:
     """`BOUND:SHARE … +:SHARE`: the share of values up to each bound and above the one before."""
     counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds) + 1)
     words = [*map(str, bounds), "+"]
     return " ".join(f"{w}:{c / len(values):.4f}" for w, c in zip(words, counts, strict=True))
 
 
-def reference(params: Params, tensors: dict, tokens: Tokens) -> str:
+def reference(params: Params, tensors: Figures, tokens: Tokens) -> str:
     """Shares of the URLs per bin of length, host, path and query (bytes of the canonical form) and logit.
     Bytes behind the model's input are not counted, so that every bound must lie below its length."""
     rows = np.repeat(np.arange(len(tokens)), tokens.lengths)
 
-    def count(*parts: int) -> np.ndarray:
+    def count(*parts: int) -> Array:
         return np.bincount(rows[np.isin(tokens.parts, parts)], minlength=len(tokens))
 
     layers = network.parse(params.layers)

@@ -119,4 +119,4 @@ def test_compact_fits_its_budget(compact):
     layers = network.parse(compact.layers)
     weights = network.init(network.shapes(layers, compact.sizes), 1)
     assert network.multiply_adds(layers, weights, 64) <= 2_500_000
-    assert sum(w.size for w in weights.values()) <= 150_000
+    assert sum(w.size for w in weights.values()) <= 160_000  # 160 KiB as int8, the header included

@@ -81,7 +81,7 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
     assert "Running" not in again and "up to date" in again
 
     text = (folder / "compact.toml").read_text()
-    (folder / "compact.toml").write_text(re.sub(r"peak_lr = \S+", "peak_lr = 1e-3", text))
+    (folder / "compact.toml").write_text(re.sub(r"peak_lr = \S+", "peak_lr = 7e-4", text))
     ran = set(re.findall(r"Running stage '([^']+)'", dvc(folder, "repro")))
     assert "train@compact" in ran and "evaluate@compact" in ran
     kept = {"prepare", "teacher", "opinion", "tokenize@compact"}
