@@ -11,7 +11,7 @@ dist=$root/target/dist
 
 rm -rf "$dist"
 mkdir -p "$dist"
-.venv/bin/maturin sdist --quiet --manifest-path python/Cargo.toml --out "$dist"
+.venv/bin/maturin sdist --manifest-path python/Cargo.toml --out "$dist" >/dev/null
 
 wheel() { # target
   PATH="$root/.venv/bin:$PATH" .venv/bin/maturin build --quiet --release --zig --compatibility manylinux2014 \
