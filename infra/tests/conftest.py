@@ -81,6 +81,8 @@ class Host:
                 *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--volatile=overlay"),
                 *(f"--directory={HERE / 'hosts/debian'}", f"--machine={name}", f"--network-bridge={bridge}"),
                 f"--load-credential=ssh.authorized_keys.root:{key}.pub",
+                # For IPAddressDeny= and IPAddressAllow=, which are programs in the kernel.
+                *("--capability=CAP_BPF", "--system-call-filter=bpf"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=self.log,

@@ -1,17 +1,24 @@
 """The roles on hosts that boot a real systemd: come up, survive, upgrade, roll back, share, limit."""
 
+import functools
 import http.client
+import http.server
 import json
 import os
 import re
+import shutil
+import signal
+import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BIN, ROOT
+from conftest import BIN, NETWORK, ROOT
 
 ANSIBLE = ROOT / "infra/ansible"
 IMPORTED = ROOT / "weights/models/dephides-retrained.safetensors"
@@ -238,7 +245,9 @@ def test_the_package_brings_command_and_library_and_goes_back(fleet, deb):
     host = fleet.hosts["stable"]
     before = release(host)
     packaged = {"phishcnn_artefact": str(deb), "phishcnn_artefact_sha256": sha256(deb.read_bytes()).hexdigest()}
-    fleet.play("site.yml", *STABLE, **packaged)
+    with Load(host.address) as load:
+        fleet.play("site.yml", *STABLE, **packaged)
+    assert load.failed == [] and load.done > 200
     assert fleet.play("site.yml", *STABLE, **packaged)[0] == {"stable": 0}
     assert host.run("phishcnn score --format ndjson https://example.org/").stdout.startswith('{"url"')
     assert host.run(f'python3 -c "{LIBRARY}"').stdout == "True\n"
@@ -271,3 +280,132 @@ def test_a_misspelt_setting_is_refused(fleet):
     settings = fleet.values["phishcnn_settings"] | {"max_bdy": 5}
     _, said = fleet.play("site.yml", *STABLE, check=False, phishcnn_settings=settings)
     assert "phishcnn_settings.max_bdy. Supported parameters include: admin_listen" in said
+
+
+HERE = f"{NETWORK}.1"  # this machine, as the hosts see it
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and certificate of this machine and of the canary's address, which nobody signed but themselves."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "tls.key", folder / "tls.crt"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=phishcnn", "-addext", f"subjectAltName=IP:{HERE},IP:{NETWORK}.12"]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return key, cert
+
+
+@pytest.fixture(scope="module")
+def database(hosts):
+    """PostgreSQL on this machine, for the hosts' network alone: its address, and a function that asks it."""
+    bin = max(Path("/usr/lib/postgresql").glob("*/bin"))
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.chown(folder, "postgres")
+        own = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
+        password = Path(folder) / "password"
+        password.write_text("not a secret\n")
+        command = [bin / "initdb", "-D", f"{folder}/data", "-U", "phishcnn", f"--pwfile={password}"]
+        command += ["--auth-local=trust", "--auth-host=scram-sha-256"]
+        subprocess.run(command, check=True, capture_output=True, **own)
+        with (Path(folder) / "data/pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {NETWORK}.0/24 scram-sha-256\n")
+        command = [bin / "postgres", "-D", f"{folder}/data", "-k", folder, "-h", HERE, "-p", "5439", "-c", "fsync=off"]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **own)
+
+        def ask_it(query):
+            command = [bin / "psql", "-h", folder, "-p", "5439", "-U", "phishcnn", "-d", "postgres", "-Atc", query]
+            return subprocess.run(command, capture_output=True, text=True, **own).stdout.strip()
+
+        try:
+            eventually(lambda: ask_it("SELECT 1") == "1")
+            yield f"postgres://phishcnn:not%20a%20secret@{HERE}:5439/postgres", ask_it
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait()
+
+
+def test_database_keys_certificate_and_who_may_reach_whom(fleet, database, certificate):
+    host, other = fleet.hosts["canary"], fleet.hosts["stable"]
+    address, ask_it = database
+    key, cert = certificate
+    given = {
+        "phishcnn_feedback": {"store": "postgresql"},
+        "phishcnn_feedback_url": address,
+        "phishcnn_security": {"api_keys": True, "tls": True},
+        "phishcnn_api_keys": ["key-of-a-test"],
+        "phishcnn_tls_cert": str(cert),
+        "phishcnn_tls_key": str(key),
+        "phishcnn_admin_allow": ["localhost", HERE],
+    }
+    values = ("--tags", "service", "--limit", "canary")
+    fleet.play("site.yml", *values, **given)
+    assert fleet.play("site.yml", *values, **given)[0] == {"canary": 0}
+
+    def say(**headers):
+        connection = http.client.HTTPSConnection(
+            host.address, 8000, timeout=20, context=ssl.create_default_context(cafile=str(cert))
+        )
+        body = json.dumps({"url": "http://feedback.example/login", "truth": "phishing"})
+        connection.request("POST", "/v1/feedback", body, {"Content-Type": "application/json"} | headers)
+        return connection.getresponse().status
+
+    assert [say(), say(Authorization="Bearer another"), say(Authorization="Bearer key-of-a-test")] == [401, 401, 200]
+    assert ask_it("SELECT count(*) FROM feedback") == "1"
+    secret = host.run(
+        "stat -c '%a %U' /etc/phishcnn/secrets /etc/phishcnn/keys/api-keys /etc/phishcnn/tls/tls.key"
+    ).stdout
+    assert secret.split() == ["600", "root", "640", "root", "640", "root"]
+
+    # The public address is open to all, the admin address to this machine alone; and where the service may not go, its
+    # packets end.
+    reach = "curl -sk --max-time 3 -o /dev/null -w '%{http_code}' "
+    assert other.run(reach + f"https://{host.address}:8000/v1/model").stdout == "200"
+    assert ask(host.address, 9000, "/readyz")[0] == 200
+    assert other.run(reach + f"http://{host.address}:9000/readyz", check=False).stdout == "000"
+    fleet.play("site.yml", *values)  # as it was
+
+
+def test_the_artefact_comes_from_a_server_only_as_it_was_promised(fleet, binary, certificate, tmp_path):
+    host = fleet.hosts["canary"]
+    key, cert = certificate
+    (tmp_path / "phishcnn").symlink_to(binary)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    server = http.server.ThreadingHTTPServer((HERE, 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    remote = {"phishcnn_artefact": f"https://{HERE}:{server.server_port}/phishcnn"}
+    values = ("--tags", "service", "--limit", "canary")
+    before = release(host)
+    trusted = "/usr/local/share/ca-certificates/test.crt"
+    try:
+        wrong = remote | {"phishcnn_artefact_sha256": "0" * 64}
+        _, said = fleet.play("site.yml", *values, check=False, **wrong)
+        assert "CERTIFICATE_VERIFY_FAILED" in said
+        host.run(f"cat >{trusted} <<'E'\n{cert.read_text()}E\nupdate-ca-certificates")
+        _, said = fleet.play("site.yml", *values, check=False, **wrong)
+        assert "did not match" in said and release(host) == before
+        right = remote | {"phishcnn_settings": fleet.values["phishcnn_settings"] | {"max_urls": 999}}  # a new release
+        fleet.play("site.yml", *values, **right)
+        assert fleet.play("site.yml", *values, **right)[0] == {"canary": 0}
+        assert score(host.address)[0] == 200
+        assert (
+            host.run("sha256sum /opt/phishcnn/current/phishcnn").stdout.split()[0]
+            == sha256(binary.read_bytes()).hexdigest()
+        )
+    finally:
+        server.shutdown()
+        host.run(f"rm -f {trusted}; update-ca-certificates --fresh", check=False)
