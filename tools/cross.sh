@@ -37,7 +37,8 @@ if [ ! -d "$libraries" ]; then
   mkdir -p "$work/src"
   printf '#![no_std]\n' >"$work/src/lib.rs"
   printf '[package]\nname = "sysroot"\nedition = "2024"\n[workspace]\n[profile.release]\n' >"$work/Cargo.toml"
-  [ "$parts" != core ] || echo 'panic = "abort"' >>"$work/Cargo.toml"
+  # Where there is no operating system flash is what is short: `memmove` alone has 1,600 bytes otherwise.
+  [ "$parts" != core ] || printf 'panic = "abort"\nopt-level = "s"\n' >>"$work/Cargo.toml"
   (
     cd "$work"
     # Object code for those who link it, and bitcode for those who do so with LTO.

@@ -16,8 +16,8 @@ FLASH, RAM = {"cortex-m4": 224 * KIB, "cortex-m0": 256 * KIB}, 16 * KIB
 SCRATCH = 5488
 # What was measured when these were last looked at, in bytes; 3 % more fails, so that growth is seen.
 RECORDED = {
-    "cortex-m4": {"flash": 227_324, "ram": 15_656},
-    "cortex-m0": {"flash": 236_536, "ram": 15_792},
+    "cortex-m4": {"flash": 227_276, "ram": 15_656},
+    "cortex-m0": {"flash": 234_428, "ram": 15_800},
 }
 TARGETS = {"cortex-m4": "thumbv7em-none-eabihf", "cortex-m0": "thumbv6m-none-eabi"}
 
