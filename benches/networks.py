@@ -30,13 +30,34 @@ def read(file: bytes) -> tuple[Tensors, dict[str, str]]:
 def layers(metadata: dict[str, str]) -> list[list[str]]:
     """The layers behind the embedding, each its kind and what follows."""
     embed, *rest = (layer.split() for layer in metadata["phishcnn.layers"].split("; "))
-    assert embed == ["embed", "bytes+parts"]
+    assert embed == ["embed", "bytes+parts+trigrams"]
     return rest
+
+
+TABLES = {
+    "ids": "embed.bytes",
+    "parts": "embed.parts",
+    "trigrams": "embed.trigrams",
+}  # by the input that names their rows
+
+
+def feed(rows: int, ids: np.ndarray, parts: np.ndarray) -> dict[str, np.ndarray]:
+    """The inputs, int64 (n, length) each, of a network whose table of trigrams has `rows` rows (docs/model-file.md)."""
+    padded = np.pad(ids, ((0, 0), (2, 0))).astype(np.uint32)
+    h = np.zeros(ids.shape, np.uint32)
+    for first in range(3):
+        h = (h ^ padded[:, first : first + ids.shape[1]]) * np.uint32(16777619)
+    trigrams = ((h ^ h >> 15) * np.uint32(2654435761)) >> (33 - rows.bit_length())
+    return {"ids": ids, "parts": parts, "trigrams": trigrams.astype(np.int64)}
+
+
+def trigram_rows(w: Tensors) -> int:
+    return len(w[TABLES["trigrams"]])
 
 
 def embedded(w: Tensors, ids: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """(n, length, channels)"""
-    return w["embed.bytes"][ids] + w["embed.parts"][parts]
+    return sum(w[TABLES[name]][rows] for name, rows in feed(trigram_rows(w), ids, parts).items())
 
 
 def example(length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +67,7 @@ def example(length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def onnx_model(w: Tensors, metadata: dict[str, str]):
-    """Inputs `ids` and `parts`: int64 (n, length). Output `logit`: float32 (n, 1)."""
+    """Inputs as of `feed`: int64 (n, length). Output `logit`: float32 (n, 1)."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -61,8 +82,8 @@ def onnx_model(w: Tensors, metadata: dict[str, str]):
         nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    tables = [node("Gather", constant(f"embed.{t}", w[f"embed.{t}"]), i) for t, i in (("bytes", "ids"), ("parts",) * 2)]
-    x = node("Transpose", node("Add", *tables), perm=[0, 2, 1])
+    byte, part, trigram = (node("Gather", constant(table, w[table]), rows) for rows, table in TABLES.items())
+    x = node("Transpose", node("Add", node("Add", byte, part), trigram), perm=[0, 2, 1])
     x = node("Unsqueeze", x, constant("axis", np.array([2])))
     for kind, *words in layers(metadata):
         if kind == "conv":
@@ -85,7 +106,7 @@ def onnx_model(w: Tensors, metadata: dict[str, str]):
             x = node("Gemm", x, constant(name, w[f"{name}.weight"]), constant(f"{name}.bias", w[f"{name}.bias"]))
             x = node("Relu", x) if options else x
     nodes.append(helper.make_node("Identity", [x], ["logit"]))
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "length"]) for n in ("ids", "parts")]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "length"]) for n in TABLES]
     logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["n", 1])
     graph = helper.make_graph(nodes, "compact", inputs, [logit], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -93,8 +114,8 @@ def onnx_model(w: Tensors, metadata: dict[str, str]):
     return model
 
 
-def quantise_onnx(source: Path, path: Path) -> None:
-    """ONNX Runtime's static quantisation (QDQ)."""
+def quantise_onnx(source: Path, path: Path, rows: int) -> None:
+    """ONNX Runtime's static quantisation (QDQ); `rows` of the table of trigrams."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Examples(CalibrationDataReader):
@@ -103,7 +124,7 @@ def quantise_onnx(source: Path, path: Path) -> None:
 
         def get_next(self):
             length = next(self.lengths, None)
-            return None if length is None else dict(zip(("ids", "parts"), example(length), strict=True))
+            return None if length is None else feed(rows, *example(length))
 
     quantize_static(
         source,

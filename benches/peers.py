@@ -57,21 +57,21 @@ class OnnxRuntime:
     def __init__(self, network, int8: bool) -> None:
         import onnx
 
+        self.rows = networks.trigram_rows(network[0])
+
         path, quantised, empty = (MODELS / f"peer-{name}.onnx" for name in ("f32", "int8", "empty"))
         onnx.save(networks.onnx_model(*network), path)
         if int8:
-            networks.quantise_onnx(path, quantised)
+            networks.quantise_onnx(path, quantised, self.rows)
         self.session = networks.session(quantised if int8 else path)
         build_empty(empty)
         self.empty = networks.session(empty)
 
     def logit(self, length: int) -> float:
-        ids, parts = example(length)
-        return float(np.ravel(self.session.run(None, {"ids": ids, "parts": parts})[0])[0])
+        return float(np.ravel(self.session.run(None, networks.feed(self.rows, *example(length)))[0])[0])
 
     def measure(self, length: int) -> float:
-        ids, parts = example(length)
-        feed = {"ids": ids, "parts": parts}
+        feed = networks.feed(self.rows, *example(length))
         return timed(lambda: self.session.run(None, feed)) - timed(lambda: self.empty.run(None, feed))
 
 
@@ -79,9 +79,14 @@ def build_empty(path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, [1, "length"]) for n in ("ids", "parts")]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, [1, "length"]) for n in networks.TABLES]
     outputs = [helper.make_tensor_value_info("out", TensorProto.INT64, [1, "length"])]
-    graph = helper.make_graph([helper.make_node("Add", ["ids", "parts"], ["out"])], "empty", inputs, outputs)
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["ids", "parts"], ["sum"]), helper.make_node("Add", ["sum", "trigrams"], ["out"])],
+        "empty",
+        inputs,
+        outputs,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     onnx.save(model, path)

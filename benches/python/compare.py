@@ -53,10 +53,10 @@ def onnx_runtime(w, metadata, groups, out: np.ndarray, int8: bool):
         path, quantised = Path(folder, "f32.onnx"), Path(folder, "int8.onnx")
         onnx.save(networks.onnx_model(w, metadata), path)
         if int8:
-            networks.quantise_onnx(path, quantised)
+            networks.quantise_onnx(path, quantised, networks.trigram_rows(w))
         session = networks.session(quantised if int8 else path)
     feeds = [
-        (rows[i : i + 64], {"ids": ids[i : i + 64], "parts": parts[i : i + 64]})
+        (rows[i : i + 64], networks.feed(networks.trigram_rows(w), ids[i : i + 64], parts[i : i + 64]))
         for rows, ids, parts in groups
         for i in range(0, len(rows), 64)
     ]

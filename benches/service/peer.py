@@ -6,6 +6,7 @@ session's options as its documentation has them for small models.
 
 import os
 
+import networks
 import numpy as np
 import onnxruntime
 import phishcnn
@@ -15,13 +16,14 @@ options.intra_op_num_threads = 1
 options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(os.environ["ONNX_MODEL"], options)
 threshold = float(os.environ["PHISHING_LOGIT"])
+trigram_rows = int(os.environ["TRIGRAM_ROWS"])
 
 
 def logit(url):
     """The network's logit of one URL."""
     tokens = phishcnn.tokenize_batch([url])
     ids, parts = (a.astype(np.int64)[None] for a in (tokens.ids, tokens.parts))
-    return session.run(None, {"ids": ids, "parts": parts})[0][0, 0]
+    return session.run(None, networks.feed(trigram_rows, ids, parts))[0][0, 0]
 
 
 def predict(urls):

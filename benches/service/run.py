@@ -34,7 +34,7 @@ URLS = [f"https://login{i}.example.com/account/{i % 7}" for i in range(1000)]
 
 def servers(model, int8, onnx_file, threshold):
     """Name, command and port of each server."""
-    base = os.environ | {"ONNX_MODEL": onnx_file, "PHISHING_LOGIT": threshold, "PYTHONPATH": str(HERE)}
+    base = os.environ | {"ONNX_MODEL": onnx_file, "PHISHING_LOGIT": threshold, "PYTHONPATH": f"{HERE}:{HERE.parent}"}
     # As their documentation has it: a worker a core, C parser and loop, threads to keep connections.
     uvicorn = [BIN / "uvicorn", "fastapi_app:app", "--workers", "2", "--no-access-log", "--log-level", "warning"]
     gunicorn = [BIN / "gunicorn", "flask_app:app", "--workers", "2", "--worker-class", "gthread", "--threads", "32"]
@@ -106,6 +106,7 @@ def main():
     folder = tempfile.mkdtemp()
     weights, metadata = networks.read(pathlib.Path(arguments.model).read_bytes())
     onnx_file = f"{folder}/model.onnx"
+    os.environ["TRIGRAM_ROWS"] = str(networks.trigram_rows(weights))
     onnx.save(networks.onnx_model(weights, metadata), onnx_file)
     threshold = re.search("phishing=([^ ]+)", metadata["phishcnn.thresholds"])[1]
 
