@@ -43,11 +43,18 @@ TABLES = {
 
 def feed(rows: int, ids: np.ndarray, parts: np.ndarray) -> dict[str, np.ndarray]:
     """The inputs, int64 (n, length) each, of a network whose table of trigrams has `rows` rows (docs/model-file.md)."""
-    padded = np.pad(ids, ((0, 0), (2, 0))).astype(np.uint32)
-    h = np.zeros(ids.shape, np.uint32)
-    for first in range(3):
-        h = (h ^ padded[:, first : first + ids.shape[1]]) * np.uint32(16777619)
-    trigrams = ((h ^ h >> 15) * np.uint32(2654435761)) >> (33 - rows.bit_length())
+    # In place: a service pays for each of these calls more than for the arithmetic.
+    byte = ids.astype(np.uint32)
+    h = np.zeros_like(byte)
+    h[:, 2:] = byte[:, :-2]
+    h *= np.uint32(16777619)
+    h[:, 1:] ^= byte[:, :-1]
+    h *= np.uint32(16777619)
+    h ^= byte
+    h *= np.uint32(16777619)
+    h ^= h >> 15
+    h *= np.uint32(2654435761)
+    trigrams = h >> (33 - rows.bit_length())
     return {"ids": ids, "parts": parts, "trigrams": trigrams.astype(np.int64)}
 
 
