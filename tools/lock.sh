@@ -18,7 +18,8 @@ locks=(
 stale=
 for line in "${locks[@]}"; do
   lock=${line%%:*}
-  read -r -d '' -a sources <<<"${line#*:}" || true
+  # (In one line, so that `read` finds its end, and fails where there is none.)
+  read -r -a sources <<<"$(tr '\n' ' ' <<<"${line#*:}")"
   stamp="# Written by tools/lock.sh from $(cat "${sources[@]}" | sha256sum | cut -c1-16)"
   [ "$(head -1 "$lock" 2>/dev/null)" != "$stamp" ] || continue
   if [ "${1:-}" = --check ]; then
