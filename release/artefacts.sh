@@ -31,7 +31,7 @@ archive "libphishcnn-$version-$host.tar.gz" "target/package/libphishcnn-$version
 
 echo "wheel and source distribution" >&2
 maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
-maturin sdist --quiet --manifest-path python/Cargo.toml --out target/wheels
+maturin sdist --manifest-path python/Cargo.toml --out target/wheels
 cp target/wheels/* "$out"
 
 echo "chart" >&2
