@@ -16,6 +16,7 @@ mod listed;
 )]
 #[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "kernel/wasm32.rs")]
 #[cfg_attr(all(target_arch = "x86_64", not(target_os = "none")), path = "kernel/x86_64.rs")]
+#[cfg_attr(dsp, path = "kernel/arm.rs")]
 #[allow(unsafe_code)]
 mod native;
 
@@ -27,7 +28,7 @@ pub(crate) use int8::{Convolve, Residual, integer, requantise};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// Plain Rust; every target has it.
+    /// Plain Rust; every target has it but those that are compiled for `Dsp`.
     Portable,
     /// x86-64 with SSE4.1.
     Sse41,
@@ -39,19 +40,22 @@ pub enum Backend {
     Neon,
     /// aarch64 with the product of four bytes (`sdot`).
     NeonDotprod,
+    /// Cortex-M with the DSP extension (M4, M7): targets `thumbv7em`.
+    Dsp,
     /// WebAssembly, compiled with its SIMD (`simd128`).
     Simd128,
 }
 
 impl Backend {
     /// All; of one processor, the slowest first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Portable,
         Self::Sse41,
         Self::Avx2,
         Self::Avx512Vnni,
         Self::Neon,
         Self::NeonDotprod,
+        Self::Dsp,
         Self::Simd128,
     ];
 
@@ -65,6 +69,7 @@ impl Backend {
             Self::Avx512Vnni => "avx512-vnni",
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
+            Self::Dsp => "dsp",
             Self::Simd128 => "simd128",
         }
     }
@@ -73,7 +78,7 @@ impl Backend {
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
-            Self::Portable => true,
+            Self::Portable => cfg!(not(dsp)),
             _ => native::has(self),
         }
     }
@@ -115,7 +120,7 @@ impl Kernels {
     /// of the caller.
     pub(crate) fn multiply_add(self, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
         match self.0 {
-            Backend::Portable => float::multiply_add(float::Narrow, product, y),
+            Backend::Portable if cfg!(not(dsp)) => float::multiply_add(float::Narrow, product, y),
             _ => native::multiply_add(self, product, y),
         }
     }
@@ -123,7 +128,7 @@ impl Kernels {
     /// A convolution of an int8 model. `None` as above.
     pub(crate) fn convolve(self, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
         match self.0 {
-            Backend::Portable => int8::convolve(int8::Portable, job, y),
+            Backend::Portable if cfg!(not(dsp)) => int8::convolve(int8::Portable, job, y),
             _ => native::convolve(self, job, y),
         }
     }

@@ -5,6 +5,9 @@
 //! the first buffer and flows through all stages; what a stage has read for the last time is
 //! dropped. Scratch memory therefore depends on the model and not on the URL.
 //!
+//! Padding in front (`keras-char`) gives rows that are all alike, and so do windows that see nothing
+//! else: each stage keeps where they lie ([`Buffer::alike`]) and computes one row of them per tile.
+//!
 //! The way is the same for f32 and int8 models; [`Numbers`] is what differs.
 
 use crate::Error;
@@ -15,6 +18,7 @@ use crate::trigrams::Trigrams;
 use core::cell::Cell;
 use core::mem::size_of;
 use core::num::NonZeroUsize;
+use core::ops::Range;
 
 /// The arithmetic of a model's layers.
 pub(crate) trait Numbers: Copy {
@@ -129,6 +133,8 @@ struct Buffer<'s, V> {
     values: &'s mut [V],
     channels: NonZeroUsize,
     rows: usize,
+    /// Rows that are all the same, because they come from padding alone.
+    alike: Range<usize>,
 }
 
 impl<V: Copy> Buffer<'_, V> {
@@ -151,6 +157,29 @@ impl<V: Copy> Buffer<'_, V> {
             to.set(value.get());
         }
         self.rows -= rows;
+        self.alike = self.alike.start.saturating_sub(rows)..self.alike.end.saturating_sub(rows);
+        Some(())
+    }
+
+    /// What the stage before has appended at `rows` is all the same, too.
+    fn add_alike(&mut self, rows: Range<usize>) {
+        if self.alike.is_empty() {
+            self.alike = rows;
+        } else if self.alike.end == rows.start {
+            self.alike.end = rows.end;
+        }
+    }
+
+    /// Appends the last row `count` times more.
+    fn repeat_last(&mut self, count: usize) -> Option<()> {
+        let width = self.channels.get();
+        let last = self.rows.checked_sub(1)? * width;
+        self.extend(count)?;
+        let (row, copies) =
+            self.values.get_mut(last..self.rows * width)?.split_at_mut_checked(width)?;
+        for copy in copies.chunks_exact_mut(width) {
+            copy.iter_mut().zip(&*row).for_each(|(to, value)| *to = *value);
+        }
         Some(())
     }
 
@@ -189,7 +218,7 @@ fn run_checked<N: Numbers>(
     let mut stages = layers.stages.iter();
     for rows in capacities(layers, tile::<N>()) {
         let values = cut(&mut scratch, rows? * channels.get())?;
-        let mut buffer = Buffer { values, channels, rows: 0 };
+        let mut buffer = Buffer { values, channels, rows: 0, alike: 0..0 };
         if let Some(Stage::Convolution(convolution)) = stages.next() {
             numbers.pad(convolution.padding, buffer.extend(convolution.padding_front())?);
             channels = convolution.outputs;
@@ -213,7 +242,11 @@ fn run_checked<N: Numbers>(
             sequence.advance()?;
             pending = 0;
         }
-        let row = sequence.buffers.first_mut()?.extend(1)?;
+        let buffer = sequence.buffers.first_mut()?;
+        if token.at == usize::MAX {
+            buffer.add_alike(buffer.rows..buffer.rows + 1); // padding
+        }
+        let row = buffer.extend(1)?;
         pending += 1;
         let trigram = trigrams.next(token.id, layers.embedding.trigram_bits);
         numbers.embed(&layers.embedding, token, trigram, row)
@@ -288,12 +321,26 @@ impl<N: Numbers> Sequence<'_, '_, N> {
         Some(())
     }
 
+    /// `rows` output rows, each `pool` of them pooled into one.
     fn convolve(&mut self, stage: usize, rows: usize, pool: usize) -> Option<()> {
         let [input, output, ..] = self.buffers.get_mut(stage..)? else { return None };
         let Stage::Convolution(layer) = self.layers.stages.get(stage)? else { return None };
-        if rows > 0 {
-            let y = output.extend(rows.checked_div(pool)?)?;
-            self.numbers.convolve(layer, input.filled()?, rows, pool, y)?;
+        let (numbers, old) = (self.numbers, output.rows);
+        let part = |from: usize, to: usize, output: &mut Buffer<'_, N::Value>| {
+            let y = output.extend((to - from).checked_div(pool)?)?;
+            let x = input.filled()?.get(from * input.channels.get()..)?;
+            if to > from { numbers.convolve(layer, x, to - from, pool, y) } else { Some(()) }
+        };
+        // Pools of windows that see nothing but rows that are alike.
+        let start = input.alike.start.div_ceil(pool);
+        let end = input.alike.end.saturating_sub(layer.history()).min(rows) / pool;
+        if end > start + 1 {
+            part(0, (start + 1) * pool, output)?;
+            output.repeat_last(end - start - 1)?;
+            part(end * pool, rows, output)?;
+            output.add_alike(old + start..old + end);
+        } else {
+            part(0, rows, output)?;
         }
         input.consume(rows)
     }
@@ -349,6 +396,11 @@ fn max_pool<N: Numbers>(
     let channels = input.channels;
     let window = NonZeroUsize::new(size.get() * channels.get())?;
     let x = input.filled()?.chunks_exact(window.get());
+    let alike = input.alike.start.div_ceil(size.get())..(input.alike.end / size).min(windows);
+    let old = output.rows;
+    if !alike.is_empty() {
+        output.add_alike(old + alike.start..old + alike.end);
+    }
     let y = output.extend(windows)?.chunks_exact_mut(channels.get());
     for (window, y) in x.zip(y) {
         y.fill(N::LOWEST);

@@ -131,6 +131,22 @@ fn architectures() -> Vec<Architecture> {
             ],
             output: "sigmoid2 positive=1",
         },
+        // Padding in front over many tiles, its first window of each pool beside the edge.
+        Architecture {
+            input: chars(150, false),
+            width: 4,
+            layers: vec![
+                conv(3, 8, "relu"),
+                ceil(2),
+                dilated(5, 8, 3, true),
+                ceil(2),
+                conv(4, 5, "relu"),
+                floor(3),
+                Flatten,
+                last(),
+            ],
+            output: "logit",
+        },
         Architecture {
             input: chars(33, true),
             width: 3,

@@ -119,6 +119,22 @@ fn architectures() -> Vec<Architecture> {
             ],
             output: "logit",
         },
+        // Padding in front over many tiles, its first window of each pool beside the edge.
+        Architecture {
+            input: chars(150, false),
+            width: 4,
+            layers: vec![
+                conv(3, 16, "relu"),
+                ceil(2),
+                with(5, 16, true, 3, "relu", true),
+                ceil(2),
+                conv(4, 16, "relu"),
+                floor(3),
+                Flatten,
+                dense(1, ""),
+            ],
+            output: "logit",
+        },
         Architecture {
             input: chars(200, true),
             width: 8,

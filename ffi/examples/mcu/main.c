@@ -1,5 +1,5 @@
 /* PhishCNN on a microcontroller: no heap, no operating system, everything in static memory. Prints
- * each URL's score, then how much stack the library used.
+ * each URL's score, then how much stack the library used, and how many instructions a URL takes.
  *
  * Built by the Makefile beside this file; runs on an Arm Cortex-M4F, here QEMU's mps2-an386, where
  * semihosting carries the output. A product would leave printf out.
@@ -48,7 +48,27 @@ static __attribute__((noinline)) size_t used(void) {
   return (size_t)(here - (const char *)word);
 }
 
+/* SysTick, which every Cortex-M has. Under QEMU's -icount it counts executed instructions, so many to a
+ * tick; a loop whose instructions are known tells how many. (On a board it counts cycles.) */
+enum { LOOPS = 100000 };
+static volatile uint32_t *const systick = (volatile uint32_t *)0xE000E010; /* control, reload, value */
+
+static uint32_t tick(void) { return systick[2]; }
+static uint32_t since(uint32_t start) { return (start - systick[2]) & 0xffffff; }
+
+static uint32_t ticks_of_loop(void) {
+  uint32_t loops = LOOPS, start;
+
+  systick[1] = 0xffffff;
+  systick[2] = 0;
+  systick[0] = 5; /* on, no interrupt, the processor's clock */
+  start = tick();
+  __asm volatile(".syntax unified\n1: subs %0, %0, #1\n bne 1b\n" : "+l"(loops) : : "cc");
+  return since(start);
+}
+
 int main(void) {
+  uint32_t loop, start, ticks = 0;
   size_t i, count, load_stack, score_stack = 0, explain_stack;
   phishcnn_result result;
   phishcnn_status status;
@@ -57,12 +77,15 @@ int main(void) {
   status = LOAD();
   load_stack = used();
   if (status != PHISHCNN_OK) return 1;
+  loop = ticks_of_loop();
 
   for (i = 0; i < sizeof urls / sizeof urls[0]; i++) {
     uint32_t bits;
 
     paint();
+    start = tick();
     status = phishcnn_score(&model, urls[i], strlen(urls[i]), scratch, sizeof scratch, &result);
+    if (i == 0) ticks = since(start);
     if (used() > score_stack) score_stack = used();
     memcpy(&bits, &result.logit, sizeof bits);
     if (status == PHISHCNN_OK) {
@@ -78,6 +101,8 @@ int main(void) {
   explain_stack = used();
   if (status != PHISHCNN_OK) return 1;
   printf("segments %u\n", (unsigned)count);
+  printf("instructions %lu per byte\n",
+         (unsigned long)((uint64_t)ticks * 2 * LOOPS / loop / strlen(urls[0])));
   printf("stack load %u score %u explain %u\n", (unsigned)load_stack, (unsigned)score_stack,
          (unsigned)explain_stack);
   printf("model %u bytes\n", (unsigned)sizeof model);
