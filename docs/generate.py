@@ -100,6 +100,7 @@ def results() -> str:
 def released() -> str:
     """What the embedded model's own thresholds give on test and on the best-known sites."""
     test, top = metrics()["sets"]["test"], metrics()["top_sites"]["all"]
+    listed = metrics()["top_sites"]["domain"]["listed"]["rows"]
     told = []
     for name in ("phishing", "suspicious"):
         c = test["engine"]["confusion"][name]
@@ -112,7 +113,8 @@ def released() -> str:
     rows = [f"{100 * hard['flagged'][t] / hard['legitimate_rows']:.1f} %" for t in ("phishing", "suspicious")]
     return (
         f"At the released thresholds, on `test`: {told[0]}; {told[1]}. Of {top['rows']} home, sign-in and other pages"
-        f" of the best-known sites, `phishing` flags {sites[0]} and `suspicious` {sites[1]}; of the legitimate sign-in"
+        f" of the best-known sites, `phishing` flags {sites[0]} and `suspicious` {sites[1]} ({listed} lie on domains"
+        " of [a list](weights/known_sites.txt) that training made other pages of); of the legitimate sign-in"
         f" and bank rows of `test`, {rows[0]} and {rows[1]}."
     )
 

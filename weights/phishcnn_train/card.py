@@ -81,9 +81,12 @@ def _more(metrics: Figures) -> list[str]:
     if "top_sites" in metrics:
         top = metrics["top_sites"]
         lines += ["", "### Pages of the best-known sites", ""]
-        lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`).", ""]
+        lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`)."]
+        lines += [f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"]
+        lines += ["pages, so that the figures hold for listed sites; add those that your users visit.", ""]
         lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
-        for kind, c in [*top["kind"].items(), ("all", top["all"])]:
+        domains = [(f"on domains {name}", c) for name, c in top["domain"].items()]
+        for kind, c in [*top["kind"].items(), ("all", top["all"]), *domains]:
             told = [_of(c["flagged"][t], c["rows"]) for t in ("phishing", "suspicious")]
             lines.append(f"| {kind} | " + " | ".join(told) + " |")
     if "evasion" in metrics:

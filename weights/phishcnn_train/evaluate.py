@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import metrics, mutations, network, top_sites
+from . import metrics, mutations, network, sign_in, top_sites
 from . import slices as by_url
 from .data import DataError, Rows, select
 from .export import read
+from .groups import group_of
 from .scores import Cache, Cached, Exported, Scorer
 from .tokens import Tokens, tokenize
 from .typed import Array, Figures
@@ -205,6 +206,12 @@ def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
     for field in ("kind", "sector", "country"):
         values = np.array([getattr(p, field) for p in pages])
         out[field] = {v: _reached(logits[values == v], scorer.thresholds) for v in sorted(set(values.tolist()))}
+    known = set(sign_in.known_sites().groups)  # domains that training made other pages of
+    listed = np.array([group_of(p.url.encode()) in known for p in pages])
+    out["domain"] = {
+        "listed": _reached(logits[listed], scorer.thresholds),
+        "not listed": _reached(logits[~listed], scorer.thresholds),
+    }
     out["worst"] = [
         {"url": pages[i].url, "logit": float(logits[i]), "segments": explain(model, pages[i].url)}
         for i in np.argsort(-logits, kind="stable")[:WORST].tolist()

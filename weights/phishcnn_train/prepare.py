@@ -80,7 +80,7 @@ def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, l
     thresholds must hold for what is really seen; phishing on a held-out domain is left out of training.
     Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
     """
-    rows = with_groups(clean(read_rows(*train), log))
+    rows = pool([with_groups(clean(read_rows(*train), log)), sign_in.known_sites()])
     out = held_out(rows) & (rows.labels == 1)
     mistaken = sign_in.misreported(rows)
     log(f"{int(mistaken.sum())} rows are mistaken reports of what phishing imitates; left out")

@@ -667,7 +667,7 @@ the metrics <code>{digest(all_metrics)[:16]}</code> by <code>python -m phishcnn_
 {figures}{_crossed(m)}
 <h2>The {len(m["top_sites"]["worst"])} highest-scored pages of the best-known sites</h2>
 <p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages that no training
-saw as a list. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
+saw, {m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which it did see. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
 a part's contribution is the logit's change when the part is masked.</p>
 {_worst(m["top_sites"]["worst"], m["thresholds"])}
 </main></body></html>

@@ -4,21 +4,23 @@ Collections of legitimate URLs have few sign-in pages, phishing imitates them, a
 such rows flags every bank. Two kinds of rows are made from the training rows alone:
 
 - bare hosts of both classes are seen again with a sign-in path or sub-domain (`made_sign_in`);
-- domains that several legitimate collections list independently, and those whose name many phishing hosts
-  carry, get pages that people sign in at (`well_known`), and each of these pages is imitated under a phishing
-  host (`imitation`), so that a brand's name counts where it is the registered domain and nowhere else.
+- domains that several legitimate collections list independently, those whose name many phishing hosts carry, and
+  those of known_sites.txt get pages that people sign in at (`well_known`), and each of these pages is imitated
+  under a phishing host (`imitation`), so that a brand's name counts where it is the registered domain and nowhere
+  else.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
 import phishcnn
 
-from .data import Rows, pool
+from .data import DataError, Rows, pool
 from .groups import group_of
 from .typed import Array
 
@@ -56,10 +58,25 @@ PARAMETERS = (
     " lang=en locale=de_DE cmd=_login client_id=web response_type=code flow=signin source=home ref=nav from=header"
     " goto=/home step=1 tab=0 id=1"
 ).split()
-MOST = 24  # pages of a domain, at most: two for each collection that lists it
+MOST = 24  # pages of a domain that is no brand, at most: two for each collection that lists it
+MOST_IMITATED = 120  # pages of a brand: one for every two domains that imitate it, between `MOST` and this
 LISTS = 3  # collections that make a domain well known
 IMITATED = 20  # registered domains of phishing whose hosts carry a name: its owner is a brand
 MISREPORTED = 3  # phishing rows on a brand's own domain that are taken for mistaken reports
+KNOWN_SITES = Path(__file__).resolve().parents[1] / "known_sites.txt"
+SOURCE = "known_sites"  # of the rows that the list gives
+
+
+def known_sites(path: Path = KNOWN_SITES) -> Rows:
+    """The listed domains as bare hosts, legitimate; one row each. Words of lines that begin with # are remarks."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    sites = [word for line in lines if not line.startswith("#") for word in line.split()]
+    if twice := [site for site, count in Counter(sites).items() if count > 1]:
+        raise DataError(f"{path}: listed twice: {', '.join(twice)}")
+    n = len(sites)
+    urls = [f"https://{site}/".encode() for site in sites]
+    groups = [group_of(url) for url in urls]
+    return Rows(np.zeros(n, np.uint8), urls, [SOURCE] * n, [""] * n, groups, [frozenset()] * n)
 
 
 def made_up(rows: Rows) -> Array:
@@ -128,9 +145,9 @@ class Known(NamedTuple):
 
 
 def well_known(rows: Rows) -> dict[str, Known]:
-    """By registered domain, the legitimate domains that at least `LISTS` collections list, and brands: those that
-    phishing on `IMITATED` other domains imitates. Domains that host more phishing than honest rows are none of
-    them, nor are suffixes under which others register."""
+    """By registered domain, the legitimate domains that at least `LISTS` collections list, and brands: those of
+    known_sites.txt and those that phishing on `IMITATED` other domains imitates. Domains that host more phishing
+    than honest rows are none of them unless the file lists them, nor are suffixes under which others register."""
     members: dict[str, list[int]] = defaultdict(list)
     phishing: dict[str, int] = defaultdict(int)
     for i, (label, group) in enumerate(zip(rows.labels.tolist(), rows.groups, strict=True)):
@@ -142,12 +159,17 @@ def well_known(rows: Rows) -> dict[str, Known]:
     imitated = imitators(rows, set(names.values()))
     chosen = {}
     for group, found in sorted(members.items()):
-        lists = len({rows.sources[i] for i in found} - {""})
-        brand = imitated.get(names.get(group, ""), 0) >= IMITATED
-        if not brand and lists < LISTS or phishing[group] > max(len(found), MISREPORTED if brand else 0):
+        sources = {rows.sources[i] for i in found} - {""}
+        imitations = imitated.get(names.get(group, ""), 0)
+        listed = SOURCE in sources
+        brand = listed or imitations >= IMITATED
+        if not brand and len(sources) < LISTS:
+            continue
+        if not listed and phishing[group] > max(len(found), MISREPORTED if brand else 0):
             continue
         if group_of(f"http://login.{group}/".encode()) == group:
-            chosen[group] = Known(MOST if brand else min(MOST, 2 * lists), found, brand)
+            pages = min(MOST_IMITATED, max(MOST, imitations // 2)) if brand else min(MOST, 2 * len(sources))
+            chosen[group] = Known(pages, found, brand)
     return chosen
 
 
@@ -169,6 +191,16 @@ def host_of(url: bytes) -> bytes:
     return url.rpartition(b"@")[2].partition(b":")[0]
 
 
+def sub_domain(rng: Random) -> str:
+    """Labels before a registered domain, as large sites have them: `id`, `jp`, `login.jp`, `www3`, `secure2.my`."""
+    labels = [rng.choice(HOSTS if rng.random() < 0.7 else LOCALES)]
+    if rng.random() < 0.3:
+        labels.append(rng.choice(LOCALES if rng.random() < 0.4 else HOSTS))
+    if rng.random() < 0.12:
+        labels[0] = f"{rng.choice((labels[0], 'www'))}{rng.randrange(1, 20)}"
+    return ".".join(labels)
+
+
 def well_known_pages(rows: Rows, rng: Random) -> Rows:
     """Pages of each well-known domain, and one imitation of each under a phishing host."""
     bare = [
@@ -177,10 +209,9 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
     picked, urls, hosts, copied = [], [], [], []
     for group, (pages, members, _) in well_known(rows).items():
         for _ in range(pages):
-            i, kind = rng.choice(members), rng.random()
-            host = group if kind < 0.4 else f"{rng.choice(HOSTS)}.{group}"
-            if kind < 0.75 and (seen := host_of(phishcnn.canonicalize(rows.urls[i]))).isascii():
-                host = seen.decode()
+            i = rng.choice(members)
+            seen = host_of(phishcnn.canonicalize(rows.urls[i]))
+            host = seen.decode() if seen.isascii() and rng.random() < 0.6 else f"{sub_domain(rng)}.{group}"
             path = page(rng, group)
             picked.append(i)
             urls.append(f"https://{host}{path}".encode())

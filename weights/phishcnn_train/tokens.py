@@ -91,15 +91,16 @@ def month_number(month: str) -> int | None:
 def sampling(rows: Rows, params: Params) -> Array:
     """Chance of each row to be seen in an epoch, float32 [n].
 
-    A registered domain has `cap_phishing` or `cap_legitimate` rows an epoch at most (in the mean; other
-    ones each time), and phishing is seen half as often for each `half_life` months of age, down to
+    A registered domain has `cap_phishing` or `cap_legitimate` collected rows an epoch at most (in the mean;
+    other ones each time), and phishing is seen half as often for each `half_life` months of age, down to
     `oldest`; undated phishing has `undated`.
     """
     chances = np.ones(len(rows))
     keys = [f"{label}{group}" for label, group in zip(rows.labels.tolist(), rows.groups, strict=True)]
-    counts = Counter(keys)
-    for i, (key, group) in enumerate(zip(keys, rows.groups, strict=True)):
-        if group:
+    made = sign_in.made_up(rows)
+    counts = Counter(key for key, is_made in zip(keys, made.tolist(), strict=True) if not is_made)
+    for i, (key, group, is_made) in enumerate(zip(keys, rows.groups, made.tolist(), strict=True)):
+        if group and not is_made:
             cap = params.weights["cap_phishing" if key[0] == "1" else "cap_legitimate"]
             chances[i] = min(1.0, cap / counts[key])
     newest = month_number(params.trained_until) or 0

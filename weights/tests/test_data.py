@@ -1,12 +1,13 @@
 import dataclasses
 import gzip
+from collections import Counter
 
 import numpy as np
 import phishcnn
 import pytest
 from conftest import WEIGHTS
 from phishcnn_train import sign_in
-from phishcnn_train.data import DataError, read_rows, select
+from phishcnn_train.data import DataError, pool, read_rows, select
 from phishcnn_train.groups import group_of, split
 from phishcnn_train.params import Params
 from phishcnn_train.prepare import clean, held_out, prepare
@@ -176,6 +177,30 @@ def test_a_name_that_phishing_imitates_is_a_brand(tmp_path):
 
     assert known(sign_in.IMITATED, 0) == known(sign_in.IMITATED, sign_in.MISREPORTED) == {"my-pay.com"}
     assert known(sign_in.IMITATED - 1, 0) == known(sign_in.IMITATED, sign_in.MISREPORTED + 1) == set()
+
+
+def test_known_sites_get_pages_whatever_the_collections_say(tmp_path):
+    file = tmp_path / "known.txt"
+    file.write_text("# Banks\nbank.com login.pay.co.jp\n\nshop.org\n")
+    sites = sign_in.known_sites(file)
+    assert sites.urls == [b"https://bank.com/", b"https://login.pay.co.jp/", b"https://shop.org/"]
+    assert sites.groups == ["bank.com", "pay.co.jp", "shop.org"] and set(sites.labels) == {0}
+    lines = [f"1\thttps://shop.org/{i}\tfeed\t\tshop.org" for i in range(9)] + ["1\tevil.xyz\tfeed\t\tevil.xyz"]
+    lines += ["1\tpay.co.jp/x\tfeed\t\tpay.co.jp"]
+    rows = pool([rows_of(tmp_path, lines), sites])
+    made = sign_in.made(rows, seed=1)
+    known = made.take(made.tagged(sign_in.WELL_KNOWN))
+    assert Counter(map(group_of, known.urls)) == dict.fromkeys(("bank.com", "pay.co.jp", "shop.org"), sign_in.MOST)
+    mistaken = sign_in.misreported(rows)
+    assert [rows.urls[i] for i in np.flatnonzero(mistaken)] == [b"pay.co.jp/x"]  # nine of shop.org are no mistake
+    file.write_text("bank.com\nbank.com\n")
+    with pytest.raises(DataError, match="listed twice: bank.com"):
+        sign_in.known_sites(file)
+
+
+def test_every_listed_site_gets_pages():
+    sites = sign_in.known_sites()
+    assert set(sign_in.well_known(sites)) == set(sites.groups)  # a suffix, under which others register, would not
 
 
 def test_a_teacher_does_not_bend_certain_labels(tmp_path):

@@ -27,18 +27,16 @@ PLAN = '\n[mutations]\nset = "test"\nrows = 50\n'
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the pipeline with small networks and four files of made-up rows."""
-    for name in ("dvc.yaml", "DATA.md"):
+    for name in ("dvc.yaml", "DATA.md", "known_sites.txt"):
         shutil.copy(WEIGHTS / name, tmp_path)
-    for name in ("phishcnn_train", "fixtures"):
+    for name in ("phishcnn_train", "fixtures", "teachers"):
         shutil.copytree(WEIGHTS / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("teacher", "compact", "large"):
+    for name in ("compact", "large"):
         text = (WEIGHTS / f"{name}.toml").read_text()
         for old, new in SMALL.items():
             text, count = re.subn(old, lambda m: new, text, count=1)  # noqa: B023
             assert count == 1, old
-        text = re.sub(r"models = .*", 'models = ["models/phishcnn-teacher.safetensors"]', text)
         (tmp_path / f"{name}.toml").write_text(text)
-    (tmp_path / "teachers").mkdir()
     (tmp_path / "data").mkdir()
     for seed, name in enumerate(("train", "valid", "test")):
         rows = synthetic.write(tmp_path / name, 2400, seed)
@@ -84,6 +82,6 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
     (folder / "compact.toml").write_text(re.sub(r"peak_lr = \S+", "peak_lr = 7e-4", text))
     ran = set(re.findall(r"Running stage '([^']+)'", dvc(folder, "repro")))
     assert "train@compact" in ran and "evaluate@compact" in ran
-    kept = {"prepare", "teacher", "opinion", "tokenize@compact"}
+    kept = {"prepare", "opinion", "tokenize@compact"}
     assert not {r for r in ran if r.endswith("@large")} and not ran & kept
     assert model.read_bytes() != first
