@@ -82,7 +82,9 @@ def _more(metrics: Figures) -> list[str]:
         top = metrics["top_sites"]
         lines += ["", "### Pages of the best-known sites", ""]
         lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`)."]
-        lines += [f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"]
+        lines += [
+            f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"
+        ]
         lines += ["pages, so that the figures hold for listed sites; add those that your users visit.", ""]
         lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
         domains = [(f"on domains {name}", c) for name, c in top["domain"].items()]
