@@ -197,7 +197,7 @@ def weights_folder(folder):
     (folder / ".venv").symlink_to(ROOT / ".venv")
     shutil.copytree(ROOT / "weights/phishcnn_train", folder / "weights/phishcnn_train")
     shutil.copytree(ROOT / "weights/fixtures", folder / "weights/fixtures")
-    for name in ("compact.toml", "evaluation.toml", "DATA.md"):
+    for name in ("compact.toml", "evaluation.toml", "DATA.md", "known_sites.txt"):
         shutil.copy(ROOT / "weights" / name, folder / "weights")
     program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"
     path = {**os.environ, "PYTHONPATH": str(ROOT / "weights/tests")}
