@@ -1,4 +1,4 @@
-"""docs/dashboard-NAME.png: what the panels of the dashboards show of ten minutes of made-up traffic.
+"""docs/dashboard-NAME.png: what the panels of the dashboards show of two minutes of made-up traffic.
 
 `make -C infra pictures`, after a change of dashboards.py. The queries are the dashboards' own, asked of a real
 Prometheus that watches two services; the drawing is not Grafana's."""
@@ -132,7 +132,7 @@ def draw(name: str, base: str, start: float, end: float, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/phishcnn")
     args = parser.parse_args()
     model = MODELS / "phishcnn-compact.safetensors"

@@ -1,8 +1,9 @@
 """From an f32 model file to an int8 one, after training: ranges, rounding and thresholds come from validation rows.
 
 The arithmetic is that of docs/model-file.md. Activations of the sequence have seven bits, each channel its own
-scale (up to the largest value seen: cutting the rarest costs more recall than finer steps bring), which the next layer's weights absorb; weights have eight, each output its own scale; the dense layers read
-16-bit activations. What rounding shifts a layer's sums by in the mean is taken off its bias. Calibration and
+scale, which the next layer's weights absorb: up to the largest value seen behind a convolution, where cutting the
+rarest costs more recall than finer steps bring; with the rarest cut where three tables are added (`narrowest`).
+Weights have eight bits, each output its own scale; the dense layers read 16-bit activations. What rounding shifts a layer's sums by in the mean is taken off its bias. Calibration and
 thresholds are fitted anew, to what the engine itself says of the validation rows.
 """
 
