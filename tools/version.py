@@ -52,7 +52,7 @@ def write(version: str) -> None:
         (ROOT / name).write_text(text)
     # The lock files name our own crates.
     for folder in (".", "benches", "core/fuzz", "core/tests/link_check", "ffi/tools"):
-        command = ["cargo", "update", "--quiet", "--offline", "--workspace"]
+        command = ["cargo", "update", "--quiet", "--workspace"]
         subprocess.run(command, cwd=ROOT / folder, check=True)
 
 

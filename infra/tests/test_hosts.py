@@ -156,9 +156,13 @@ def test_serves_a_prediction(fleet):
         ]
 
 
+def assert_unchanged(played):
+    changed, said = played
+    assert changed and not any(changed.values()), said
+
+
 def test_second_run_changes_nothing(fleet):
-    changed, said = fleet.play("site.yml")
-    assert changed == {"stable": 0, "canary": 0}, said
+    assert_unchanged(fleet.play("site.yml"))
 
 
 def test_gateway_and_prometheus_see_both(fleet):
@@ -206,12 +210,22 @@ def test_survives_kill(fleet):
 
 def test_a_service_that_hangs_is_restarted(fleet):
     host = fleet.hosts["canary"]
-    pid = host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip()
+    pid = main_pid(host)
     host.run(f"kill -STOP {pid}")
-    eventually(
-        lambda: host.run("systemctl show phishcnn.service -p MainPID --value").stdout.strip() not in ("0", pid), 60
-    )
+    eventually(lambda: main_pid(host) not in ("0", pid), 60)
     assert score(host.address)[0] == 200
+
+
+def test_a_slow_restart_is_not_restarted(fleet):
+    host = fleet.hosts["canary"]
+    slow = "/run/systemd/system/phishcnn.service.d"
+    host.run(f"mkdir {slow} && printf '[Service]\\nExecStartPre=/bin/sleep 8\\n' >{slow}/slow.conf")
+    # Longer than the health check waits for an answer, from the last check before to the first one after.
+    host.run("systemctl daemon-reload && systemctl restart phishcnn.service")
+    pid = main_pid(host)
+    time.sleep(3)
+    assert main_pid(host) == pid
+    host.run(f"rm -r {slow} && systemctl daemon-reload")
 
 
 def release(host):
@@ -248,7 +262,7 @@ def test_the_package_brings_command_and_library_and_goes_back(fleet, deb):
     with Load(host.address) as load:
         fleet.play("site.yml", *STABLE, **packaged)
     assert load.failed == [] and load.done > 200
-    assert fleet.play("site.yml", *STABLE, **packaged)[0] == {"stable": 0}
+    assert_unchanged(fleet.play("site.yml", *STABLE, **packaged))
     assert host.run("phishcnn score --format ndjson https://example.org/").stdout.startswith('{"url"')
     assert host.run(f'python3 -c "{LIBRARY}"').stdout == "True\n"
     assert host.run("dpkg --verify phishcnn").stdout == ""
@@ -351,7 +365,7 @@ def test_database_keys_certificate_and_who_may_reach_whom(fleet, database, certi
     }
     values = ("--tags", "service", "--limit", "canary")
     fleet.play("site.yml", *values, **given)
-    assert fleet.play("site.yml", *values, **given)[0] == {"canary": 0}
+    assert_unchanged(fleet.play("site.yml", *values, **given))
 
     def say(**headers):
         connection = http.client.HTTPSConnection(
@@ -400,7 +414,7 @@ def test_the_artefact_comes_from_a_server_only_as_it_was_promised(fleet, binary,
         assert "did not match" in said and release(host) == before
         right = remote | {"phishcnn_settings": fleet.values["phishcnn_settings"] | {"max_urls": 999}}  # a new release
         fleet.play("site.yml", *values, **right)
-        assert fleet.play("site.yml", *values, **right)[0] == {"canary": 0}
+        assert_unchanged(fleet.play("site.yml", *values, **right))
         assert score(host.address)[0] == 200
         assert (
             host.run("sha256sum /opt/phishcnn/current/phishcnn").stdout.split()[0]
