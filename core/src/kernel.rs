@@ -6,8 +6,7 @@
 
 mod float;
 mod int8;
-// (Dead only in builds for processors without SIMD, such as Cortex-M: which those are is for `native` to say.)
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 mod listed;
 // What the processor brings beyond plain Rust; `native.rs` where that is nothing.
 #[cfg_attr(

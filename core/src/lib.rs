@@ -1,5 +1,5 @@
 //! PhishCNN's core: scores a URL with a character-level CNN that is read in place from a
-//! `.safetensors` file. No `std`, no allocation, no panic; `unsafe` only for SIMD instructions.
+//! `.safetensors` file. No `std`, no allocation, no panic; `unsafe` only in kernels.
 //!
 //! A URL's way, one file a step: bytes → canonical form ([`url`]) → tokens ([`tokens`]) →
 //! layers (`network`, with the arithmetic in `float`, `int8` and `kernel`) → score and verdict

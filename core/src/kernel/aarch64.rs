@@ -3,7 +3,6 @@
 
 use super::float::{self, Product};
 use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
-use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
 use core::arch::aarch64::*;
 
@@ -176,18 +175,6 @@ impl Tile for Neon {
         }
         out
     }
-
-    #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
-    }
 }
 
 /// Only used inside functions that enable its instruction. All but the product is NEON's.
@@ -256,17 +243,5 @@ impl Tile for Dotprod {
     #[inline(always)]
     fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
         Neon.integers(sums)
-    }
-
-    #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
     }
 }

@@ -7,6 +7,7 @@
 //! Weights lie in the file as the tiles read them, front to back: blocks of 16 columns, in each
 //! block groups of four weights that follow one another in depth, for all 16 columns.
 
+use super::listed::multiply_add_listed;
 use byteorder::{ByteOrder, LittleEndian};
 use core::num::NonZeroUsize;
 
@@ -178,15 +179,7 @@ pub(super) trait Tile: Copy {
         w: [&[Group]; B],
         sums: &mut [Self::Sums; B],
     ) {
-        for &group in list {
-            let group = usize::from(group);
-            let Some(x) = x.get(group) else { return };
-            let x = self.activations(x);
-            for (w, sums) in w.iter().zip(&mut *sums) {
-                let Some(w) = w.get(group.wrapping_sub(first)) else { return };
-                *sums = self.dot(*sums, x, w);
-            }
-        }
+        multiply_add_listed(self, list, first, x, w, sums);
     }
 }
 

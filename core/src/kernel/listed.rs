@@ -1,8 +1,8 @@
-//! What the tiles of all instruction sets share.
+//! The one loop of int8 convolutions that skips, for all instruction sets alike.
 
 use super::int8::{Group, Tile};
 
-/// [`Tile::multiply_add_listed`] without a check in the loop.
+/// [`Tile::multiply_add_listed`]: checked before the loop, not in it.
 #[inline(always)]
 pub(super) fn multiply_add_listed<T: Tile, const B: usize>(
     tile: T,

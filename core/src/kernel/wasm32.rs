@@ -3,7 +3,6 @@
 
 use super::float::{self, Product};
 use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
-use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
 use core::arch::wasm32::*;
 
@@ -137,17 +136,5 @@ impl Tile for Simd128 {
             unsafe { v128_store(out.as_mut_ptr().cast(), sums) };
         }
         out
-    }
-
-    #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
     }
 }

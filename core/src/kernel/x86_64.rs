@@ -2,7 +2,6 @@
 
 use super::float::{self, Product, Width};
 use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
-use super::listed::multiply_add_listed;
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
@@ -242,18 +241,6 @@ impl Tile for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
-    }
-
-    #[inline(always)]
     fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
         list_nonzero_avx512(x, -1, first, list)
     }
@@ -408,18 +395,6 @@ impl Tile for Avx2 {
         }
         out
     }
-
-    #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
-    }
 }
 
 /// Only used inside functions that enable its instructions.
@@ -537,17 +512,5 @@ impl Tile for Sse41 {
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
         }
         out
-    }
-
-    #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
-        self,
-        list: &[u16],
-        first: usize,
-        x: &[[u8; 4]],
-        w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
-    ) {
-        multiply_add_listed(self, list, first, x, w, sums);
     }
 }
