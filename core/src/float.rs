@@ -1,7 +1,7 @@
 //! f32 models: `kernel/float.rs` does the products, this file the rest.
 
 use crate::kernel::{Kernels, Product, weight, weights};
-use crate::layers::{Activation, Convolution, Dense, Embedding, Padding};
+use crate::layers::{Convolution, Dense, Embedding, Padding};
 use crate::network::Numbers;
 use crate::tokens::Token;
 use core::num::NonZeroUsize;
@@ -50,7 +50,7 @@ impl Numbers for Float {
         _: usize,
         y: &mut [f32],
     ) -> Option<()> {
-        let (stride, relu) = (layer.inputs, layer.activation == Activation::Relu);
+        let stride = layer.inputs;
         // A window of neighbouring rows is one stretch of memory, as one long tap.
         let taps = if layer.dilation == 1 { 1 } else { layer.kernel };
         let product = Product {
@@ -62,12 +62,9 @@ impl Numbers for Float {
             w: weights(layer.weight),
             bias: layer.bias,
             columns: layer.outputs,
-            relu,
+            activation: layer.activation,
         };
         self.0.multiply_add(&product, y)?;
-        if !relu {
-            layer.activation.apply(y);
-        }
         if layer.add {
             let centre = x.get((layer.padding_front() * stride).min(x.len())..)?;
             y.iter_mut().zip(centre).for_each(|(y, x)| *y += x);
@@ -105,11 +102,9 @@ impl Numbers for Float {
             w: weights(layer.weight),
             bias: layer.bias,
             columns: layer.outputs,
-            relu: false,
+            activation: layer.activation,
         };
-        self.0.multiply_add(&product, y)?;
-        layer.activation.apply(y);
-        Some(())
+        self.0.multiply_add(&product, y)
     }
 
     fn output(self, layer: &Dense<'_>, x: &[f32], spare: &mut [f32]) -> Option<[f32; 2]> {

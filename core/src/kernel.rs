@@ -8,6 +8,7 @@ mod float;
 mod int8;
 #[allow(unsafe_code)]
 mod listed;
+mod tanh;
 // What the processor brings beyond plain Rust; `native.rs` where that is nothing.
 #[cfg_attr(
     all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
@@ -21,6 +22,7 @@ mod native;
 
 pub(crate) use float::{Product, weight, weights};
 pub(crate) use int8::{Convolve, Residual, integer, requantise};
+pub(crate) use tanh::tanh;
 
 /// Which kernels a model runs on: chosen once, when it is loaded, from what the processor has.
 /// All give the same bits.
@@ -114,8 +116,8 @@ impl Kernels {
         self.0
     }
 
-    /// `y[r, c] = bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c]` for all rows, added in the order of
-    /// t and i; `y` is `[rows, columns]` row-major. `None` when a slice is too short, a defect
+    /// `y[r, c] = activation(bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c])` for all rows, added in
+    /// the order of t and i; `y` is `[rows, columns]` row-major. `None` when a slice is too short, a defect
     /// of the caller.
     pub(crate) fn multiply_add(self, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
         match self.0 {

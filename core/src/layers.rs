@@ -15,7 +15,7 @@
 //! int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list.
 
 use crate::file::{Dtype, File};
-use crate::kernel::{integer, weight, weights};
+use crate::kernel::{integer, tanh, weight, weights};
 use crate::text::{Split, number, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
@@ -49,12 +49,13 @@ impl Activation {
         }
     }
 
-    /// Applies itself in place. `exp` and `tanh` are libm's, the same on every target.
+    /// Applies itself in place, the same bits on every target: `exp` is libm's.
+    #[inline(always)]
     pub(crate) fn apply(self, values: &mut [f32]) {
         match self {
             Self::Linear => {}
             Self::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Self::Tanh => values.iter_mut().for_each(|v| *v = libm::tanhf(*v)),
+            Self::Tanh => values.iter_mut().for_each(|v| *v = tanh(*v)),
             Self::Sigmoid => values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + libm::expf(-*v))),
             Self::Softmax => {
                 let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -6,6 +6,7 @@
 //! one without them ([`Scan`]), others in tiles of four. Which, is decided by the activations
 //! alone, the same on all backends.
 
+use crate::layers::Activation;
 use byteorder::{ByteOrder, LittleEndian};
 use core::num::NonZeroUsize;
 
@@ -41,8 +42,8 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: Weights<'a>,
     /// Number of columns; not zero.
     pub(crate) columns: NonZeroUsize,
-    /// What is below zero becomes zero.
-    pub(crate) relu: bool,
+    /// Of the sums.
+    pub(crate) activation: Activation,
 }
 
 /// What an instruction set brings.
@@ -128,7 +129,7 @@ impl Scan {
     }
 }
 
-/// `y[r, c] = bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c]`, in the order of t and i.
+/// `y[r, c] = activation(bias[c] + Σ_t Σ_i x[r, t, i] · w[t, i, c])`, in the order of t and i.
 #[inline(always)]
 pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     let columns = product.columns.get();
@@ -149,17 +150,17 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
         let y = y.get_mut(row * columns..)?;
         tile_rows::<T, 4>(product, product.x.get(row * product.stride..)?, depth, y)?;
         row += 4;
+        // The last tile goes back over rows that are there: faster than one row after another.
+        if row < product.rows && row + 4 > product.rows {
+            row = product.rows - 4;
+        }
     }
     while row < product.rows {
         let y = y.get_mut(row * columns..)?;
         tile_rows::<T, 1>(product, product.x.get(row * product.stride..)?, depth, y)?;
         row += 1;
     }
-    if product.relu {
-        for y in y {
-            *y = y.max(0.0);
-        }
-    }
+    product.activation.apply(y);
     Some(())
 }
 
