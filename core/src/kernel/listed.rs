@@ -17,17 +17,15 @@ pub(super) fn multiply_add_listed<T: Tile, const B: usize>(
     if start < first || end >= x.len() || w.iter().any(|w| end - first >= w.len()) {
         return;
     }
-    let mut registers = *sums;
     for &group in list {
         let group = usize::from(group);
         // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and the
         // last's, which are checked above.
         unsafe {
             let x = tile.activations(x.get_unchecked(group));
-            for (w, sums) in w.iter().zip(&mut registers) {
+            for (w, sums) in w.iter().zip(&mut *sums) {
                 *sums = tile.dot(*sums, x, w.get_unchecked(group - first));
             }
         }
     }
-    *sums = registers;
 }
