@@ -8,7 +8,7 @@
 //!
 //! `docs/model-file.md` has the formulas; `kernel/int8.rs` does the convolutions.
 
-use crate::kernel::{Convolve, Kernels, Residual, integer, requantise, weight};
+use crate::kernel::{Convolve, Kernels, MAX, Residual, integer, requantise, weight};
 use crate::layers::{Activation, Convolution, Dense, Embedding, Padding};
 use crate::network::Numbers;
 use crate::tokens::Token;
@@ -18,8 +18,6 @@ use core::num::NonZeroUsize;
 #[derive(Clone, Copy)]
 pub(crate) struct Int8(pub(crate) Kernels);
 
-/// Largest activation of the sequence.
-const MAX: u8 = 127;
 /// Pooled values are this much finer than the sequence's.
 const POOLED: u32 = 256;
 
@@ -108,8 +106,8 @@ impl Numbers for Int8 {
             columns: layer.outputs,
             relu: layer.activation == Activation::Relu,
             residual,
-            zero: i32::from(layer.zero),
-            table: layer.table,
+            zero: layer.zero,
+            table: layer.table.first_chunk(),
         };
         self.0.convolve(&job, y)
     }

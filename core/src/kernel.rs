@@ -21,7 +21,7 @@ mod tanh;
 mod native;
 
 pub(crate) use float::{Product, weight, weights};
-pub(crate) use int8::{Convolve, Residual, integer, requantise};
+pub(crate) use int8::{Convolve, MAX, Residual, integer, requantise};
 pub(crate) use tanh::tanh;
 
 /// Which kernels a model runs on: chosen once, when it is loaded, from what the processor has.

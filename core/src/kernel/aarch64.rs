@@ -144,7 +144,8 @@ impl Tile for Neon {
         mut sums: Self::Sums,
         multiplier: &Column,
         zero: i32,
-        low: i32,
+        low: u8,
+        high: u8,
     ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: above.
@@ -160,18 +161,8 @@ impl Tile for Neon {
             let first = vqmovn_high_s32(vqmovn_s32(sums[0]), sums[1]);
             let second = vqmovn_high_s32(vqmovn_s32(sums[2]), sums[3]);
             let value = vqmovun_high_s16(vqmovun_s16(first), second);
-            let value = vminq_u8(value, vdupq_n_u8(127));
-            vst1q_u8(out.as_mut_ptr(), vmaxq_u8(value, vdupq_n_u8(low as u8)));
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        let mut out = [0; BLOCK];
-        for (out, sums) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
-            // SAFETY: above.
-            unsafe { vst1q_s32(out.as_mut_ptr(), sums) };
+            let value = vminq_u8(value, vdupq_n_u8(high));
+            vst1q_u8(out.as_mut_ptr(), vmaxq_u8(value, vdupq_n_u8(low)));
         }
         out
     }
@@ -236,12 +227,14 @@ impl Tile for Dotprod {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
-        Neon.requantise(sums, multiplier, zero, low)
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        Neon.integers(sums)
+    fn requantise(
+        self,
+        sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: u8,
+        high: u8,
+    ) -> [u8; BLOCK] {
+        Neon.requantise(sums, multiplier, zero, low, high)
     }
 }

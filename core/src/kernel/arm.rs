@@ -118,13 +118,15 @@ impl Tile for Dsp {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
-        Portable.requantise(sums, multiplier, zero, low)
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        sums
+    fn requantise(
+        self,
+        sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: u8,
+        high: u8,
+    ) -> [u8; BLOCK] {
+        Portable.requantise(sums, multiplier, zero, low, high)
     }
 
     #[inline(always)]

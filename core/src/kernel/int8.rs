@@ -11,6 +11,8 @@ use super::listed::multiply_add_listed;
 use byteorder::{ByteOrder, LittleEndian};
 use core::num::NonZeroUsize;
 
+/// The largest activation of the sequence.
+pub(crate) const MAX: u8 = 127;
 /// Columns of a block.
 pub(super) const BLOCK: usize = 16;
 /// A value of each of a block's columns, i32 little-endian.
@@ -45,9 +47,9 @@ pub(crate) struct Convolve<'a> {
     pub(crate) relu: bool,
     pub(crate) residual: Option<Residual<'a>>,
     /// The activation that stands for zero.
-    pub(crate) zero: i32,
-    /// Where not empty: the activation by requantised sum.
-    pub(crate) table: &'a [u8],
+    pub(crate) zero: u8,
+    /// The activation by requantised sum, from -128 on, where it is no clamp.
+    pub(crate) table: Option<&'a [u8; 256]>,
 }
 
 /// What is added to the sums behind relu: the input, in the scale of the sums.
@@ -129,9 +131,15 @@ pub(super) trait Tile: Copy {
         factor: &Column,
         offset: &Column,
     ) -> Self::Sums;
-    /// `clamp(requantise(sums, multiplier) + zero, low, 127)`; `low` is not negative.
-    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK];
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK];
+    /// `clamp(requantise(sums, multiplier) + zero, low, high)`.
+    fn requantise(
+        self,
+        sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: u8,
+        high: u8,
+    ) -> [u8; BLOCK];
 
     /// Writes the indices, counted from `first`, of groups that are not all zero; how many.
     /// `list` is at least as long as `x`.
@@ -239,17 +247,20 @@ impl Tile for Portable {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: Self::Sums, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
+    fn requantise(
+        self,
+        sums: Self::Sums,
+        multiplier: &Column,
+        zero: i32,
+        low: u8,
+        high: u8,
+    ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         for (out, (sum, multiplier)) in out.iter_mut().zip(sums.iter().zip(multiplier)) {
-            *out = (requantise(*sum, integer(multiplier)) + zero).max(low).min(127) as u8;
+            *out = (requantise(*sum, integer(multiplier)) + zero).max(low.into()).min(high.into())
+                as u8;
         }
         out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        sums
     }
 }
 
@@ -533,26 +544,16 @@ fn store<T: Tile, const B: usize>(
     let y = y.get_mut(row * job.columns.get() + columns.block * BLOCK..)?;
     let y: &mut [[u8; BLOCK]; B] = y.as_chunks_mut().0.first_chunk_mut()?;
     for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(columns.multiplier)) {
-        if job.table.is_empty() {
-            *y = tile.requantise(*sums, multiplier, job.zero, low);
-        } else {
-            look_up(job.table, &tile.integers(*sums), multiplier, y)?;
-        }
+        *y = match job.table {
+            None => tile.requantise(*sums, multiplier, job.zero.into(), low, MAX),
+            Some(table) => look_up(table, tile.requantise(*sums, multiplier, 128, 0, u8::MAX)),
+        };
     }
     Some(())
 }
 
 /// Activations from a table. (Not inlined: rare, and most of the code otherwise.)
 #[inline(never)]
-fn look_up(
-    table: &[u8],
-    sums: &[i32; BLOCK],
-    multiplier: &Column,
-    y: &mut [u8; BLOCK],
-) -> Option<()> {
-    for (y, (sum, multiplier)) in y.iter_mut().zip(sums.iter().zip(multiplier)) {
-        let index = requantise(*sum, integer(multiplier)).clamp(-128, 127) + 128;
-        *y = (*table.get(index as usize)? as i8).max(0) as u8;
-    }
-    Some(())
+fn look_up(table: &[u8; 256], at: [u8; BLOCK]) -> [u8; BLOCK] {
+    at.map(|at| (table[usize::from(at)] as i8).max(0) as u8)
 }

@@ -108,7 +108,8 @@ impl Tile for Simd128 {
         mut sums: Self::Sums,
         multiplier: &Column,
         zero: i32,
-        low: i32,
+        low: u8,
+        high: u8,
     ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         for (value, multiplier) in sums.iter_mut().zip(self.sums(multiplier)) {
@@ -121,20 +122,10 @@ impl Tile for Simd128 {
         // Narrowing saturates, to 16 bits and then to 0..=255.
         let first = i16x8_narrow_i32x4(sums[0], sums[1]);
         let second = i16x8_narrow_i32x4(sums[2], sums[3]);
-        let value = u8x16_min(u8x16_narrow_i16x8(first, second), u8x16_splat(127));
-        let value = u8x16_max(value, u8x16_splat(low as u8));
+        let value = u8x16_min(u8x16_narrow_i16x8(first, second), u8x16_splat(high));
+        let value = u8x16_max(value, u8x16_splat(low));
         // SAFETY: above.
         unsafe { v128_store(out.as_mut_ptr().cast(), value) };
-        out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        let mut out = [0; BLOCK];
-        for (out, sums) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
-            // SAFETY: above.
-            unsafe { v128_store(out.as_mut_ptr().cast(), sums) };
-        }
         out
     }
 }

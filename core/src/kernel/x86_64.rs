@@ -212,7 +212,14 @@ impl Tile for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn requantise(self, sums: __m512i, multiplier: &Column, zero: i32, low: i32) -> [u8; BLOCK] {
+    fn requantise(
+        self,
+        sums: __m512i,
+        multiplier: &Column,
+        zero: i32,
+        low: u8,
+        high: u8,
+    ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: above.
         unsafe {
@@ -225,18 +232,10 @@ impl Tile for Avx512Vnni {
             let odd = _mm512_add_epi64(_mm512_mul_epi32(sums, multiplier), half);
             let value = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
             let value = _mm512_add_epi32(value, _mm512_set1_epi32(zero));
-            let value = _mm512_max_epi32(value, _mm512_set1_epi32(low));
-            let value = _mm512_min_epi32(value, _mm512_set1_epi32(127));
+            let value = _mm512_max_epi32(value, _mm512_set1_epi32(low.into()));
+            let value = _mm512_min_epi32(value, _mm512_set1_epi32(high.into()));
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(value));
         }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: __m512i) -> [i32; BLOCK] {
-        let mut out = [0; BLOCK];
-        // SAFETY: above.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sums) };
         out
     }
 
@@ -358,7 +357,8 @@ impl Tile for Avx2 {
         mut sums: Self::Sums,
         multiplier: &Column,
         zero: i32,
-        low: i32,
+        low: u8,
+        high: u8,
     ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: as above.
@@ -378,20 +378,9 @@ impl Tile for Avx2 {
             let value = _mm256_permute4x64_epi64::<0b11_01_10_00>(value);
             let (bottom, top) =
                 (_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
-            let value = _mm_min_epu8(_mm_packus_epi16(bottom, top), _mm_set1_epi8(127));
+            let value = _mm_min_epu8(_mm_packus_epi16(bottom, top), _mm_set1_epi8(high as i8));
             let value = _mm_max_epu8(value, _mm_set1_epi8(low as i8));
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        let mut out = [0; BLOCK];
-        // SAFETY: as above.
-        unsafe {
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), sums[0]);
-            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), sums[1]);
         }
         out
     }
@@ -481,7 +470,8 @@ impl Tile for Sse41 {
         mut sums: Self::Sums,
         multiplier: &Column,
         zero: i32,
-        low: i32,
+        low: u8,
+        high: u8,
     ) -> [u8; BLOCK] {
         let mut out = [0; BLOCK];
         // SAFETY: as above.
@@ -497,19 +487,9 @@ impl Tile for Sse41 {
             }
             let first = _mm_packs_epi32(sums[0], sums[1]);
             let second = _mm_packs_epi32(sums[2], sums[3]);
-            let value = _mm_min_epu8(_mm_packus_epi16(first, second), _mm_set1_epi8(127));
+            let value = _mm_min_epu8(_mm_packus_epi16(first, second), _mm_set1_epi8(high as i8));
             let value = _mm_max_epu8(value, _mm_set1_epi8(low as i8));
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(self, sums: Self::Sums) -> [i32; BLOCK] {
-        let mut out = [0; BLOCK];
-        for (out, sums) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
-            // SAFETY: as above.
-            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
         }
         out
     }
