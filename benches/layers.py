@@ -2,7 +2,8 @@
 the network cut off behind one layer and behind the next, medians of turns; for made-up URLs of 64 tokens.
 
 Beside it the multiply-adds that are done (the third convolution leaves out groups of four zeros) and their share of
-what two products of 64 bytes a cycle could do at the clock given in GHz: `python layers.py [GHZ]`.
+the processor's peak, from its clock in GHz and how many products of 64 bytes it does in a cycle (Zen 4: one, Zen 5:
+two): `python layers.py [GHZ PRODUCTS]`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def of_length(model: phishcnn.Model) -> list[str]:
 
 
 def main() -> None:
-    ghz = float(sys.argv[1]) if len(sys.argv) > 1 else None
+    peak = 64e3 * float(sys.argv[1]) * int(sys.argv[2]) if len(sys.argv) > 1 else None  # multiply-adds in a microsecond
     embedded = phishcnn.Model()
     some = of_length(embedded)
     tensors, metadata = read(ROOT / "weights/models/f32/phishcnn-compact.safetensors")
@@ -71,9 +72,9 @@ def main() -> None:
     done = [0, sizes[0], sizes[1], round(sizes[2] * full["c3"])]
     print(f"{len(some)} URLs of {TOKENS} tokens, {embedded.backend}; groups that are not zero: {full}")
     for part, end, begin, products in zip(PARTS, until, [0.0, *until], done, strict=False):
-        share = f", {100 * products / 128 / ghz / 1e3 / (end - begin):.0f} % of the peak" if ghz and products else ""
+        share = f", {100 * products / peak / (end - begin):.0f} % of the peak" if peak and products else ""
         print(f"{part}: {end - begin:.2f} us, {products / 1e6:.2f} M multiply-adds{share}")
-    share = f", {100 * sum(done) / 128 / ghz / 1e3 / (until[-1] - until[0]):.0f} % of the peak" if ghz else ""
+    share = f", {100 * sum(done) / peak / (until[-1] - until[0]):.0f} % of the peak" if peak else ""
     print(f"all: {until[-1]:.2f} us; the network alone {sum(done) / 1e6:.2f} M{share}")
 
 

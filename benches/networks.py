@@ -1,4 +1,4 @@
-"""The compact network for other engines: as ONNX, and for LiteRT as a .tflite for each length.
+"""Our networks for other engines: as ONNX, and for LiteRT as a .tflite for each shape.
 
 Both have the form that their engine runs fastest: a convolution over time is one over a picture of height 1.
 int8 is each engine's own static quantisation, fitted to random letters: its speed is that of any other, its
@@ -7,12 +7,14 @@ scores mean nothing.
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 
 Tensors = dict[str, np.ndarray]
+CURVES = {"relu": "Relu", "tanh": "Tanh"}  # ONNX's names
 
 
 def read(file: bytes) -> tuple[Tensors, dict[str, str]]:
@@ -30,15 +32,18 @@ def read(file: bytes) -> tuple[Tensors, dict[str, str]]:
 def layers(metadata: dict[str, str]) -> list[list[str]]:
     """The layers behind the embedding, each its kind and what follows."""
     embed, *rest = (layer.split() for layer in metadata["phishcnn.layers"].split("; "))
-    assert embed == ["embed", "bytes+parts+trigrams"]
+    assert embed[1:] in (["bytes+parts+trigrams"], ["chars"])
     return rest
 
 
-TABLES = {
-    "ids": "embed.bytes",
-    "parts": "embed.parts",
-    "trigrams": "embed.trigrams",
-}  # by the input that names their rows
+# Tables of the embedding by the input that names their rows.
+TABLES = {"ids": "embed.bytes", "parts": "embed.parts", "trigrams": "embed.trigrams"}
+CHARACTERS = {"ids": "embed.chars"}  # of the published architecture
+PADDED = 200  # its every URL
+
+
+def tables(w: Tensors) -> dict[str, str]:
+    return CHARACTERS if "chars" in w else TABLES
 
 
 def feed(rows: int, ids: np.ndarray, parts: np.ndarray) -> dict[str, np.ndarray]:
@@ -62,19 +67,24 @@ def trigram_rows(w: Tensors) -> int:
     return len(w[TABLES["trigrams"]])
 
 
-def embedded(w: Tensors, ids: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """(n, length, channels)"""
-    return sum(w[TABLES[name]][rows] for name, rows in feed(trigram_rows(w), ids, parts).items())
+def embedded(w: Tensors, fed: dict[str, np.ndarray]) -> np.ndarray:
+    """(n, positions, channels)"""
+    return sum(w[tables(w)[name]][rows] for name, rows in fed.items())
 
 
-def example(length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and part ids of random letters, each int64 (1, length)."""
+def example(w: Tensors, length: int, n: int = 1) -> dict[str, np.ndarray]:
+    """The inputs of URLs of random letters, int64 (n, positions) each."""
     rng = np.random.default_rng(length)
-    return rng.integers(97, 123, (1, length)).astype(np.int64), rng.integers(1, 8, (1, length)).astype(np.int64)
+    if "chars" in w:
+        ids = np.zeros((n, PADDED), np.int64)
+        ids[:, PADDED - length :] = rng.integers(1, len(w["chars"]), (n, length))
+        return {"ids": ids}
+    ids, parts = rng.integers(97, 123, (n, length)), rng.integers(1, 8, (n, length))
+    return feed(trigram_rows(w), ids, parts)
 
 
 def onnx_model(w: Tensors, metadata: dict[str, str]):
-    """Inputs as of `feed`: int64 (n, length). Output `logit`: float32 (n, 1)."""
+    """Inputs as of `example`: int64 (n, positions). Output `logit`: float32 (n, 1), or (n, 2) whose last is meant."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -89,21 +99,27 @@ def onnx_model(w: Tensors, metadata: dict[str, str]):
         nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    byte, part, trigram = (node("Gather", constant(table, w[table]), rows) for rows, table in TABLES.items())
-    x = node("Transpose", node("Add", node("Add", byte, part), trigram), perm=[0, 2, 1])
+    rows = [node("Gather", constant(table, w[table]), name) for name, table in tables(w).items()]
+    x = node("Transpose", functools.reduce(lambda a, b: node("Add", a, b), rows), perm=[0, 2, 1])
     x = node("Unsqueeze", x, constant("axis", np.array([2])))
     for kind, *words in layers(metadata):
         if kind == "conv":
-            name, *options = words
-            assert options[:2] == ["same", "relu"] and options[2:] in ([], ["add"])
+            name, padding, curve, *add = words
+            assert padding in ("same", "valid") and curve in CURVES and add in ([], ["add"])
             kernel = w[f"{name}.weight"].transpose(2, 1, 0)[:, :, None]
-            before, after = (kernel.shape[-1] - 1) // 2, kernel.shape[-1] // 2
+            reach = kernel.shape[-1] - 1 if padding == "same" else 0
             bias = constant(f"{name}.bias", w[f"{name}.bias"])
-            y = node("Relu", node("Conv", x, constant(name, kernel), bias, pads=[0, before, 0, after]))
-            x = node("Add", y, x) if options[2:] else y
+            pads = [0, reach // 2, 0, reach - reach // 2]
+            # (rten wants it all said.)
+            y = node("Conv", x, constant(name, kernel), bias, pads=pads, strides=[1, 1], dilations=[1, 1])
+            y = node(CURVES[curve], y)
+            x = node("Add", y, x) if add else y
         elif kind == "maxpool":
-            assert words == ["2", "ceil"]
-            x = node("MaxPool", x, kernel_shape=[1, 2], strides=[1, 2], ceil_mode=1)
+            size, *ceil = words
+            shape = [1, int(size)]
+            x = node("MaxPool", x, kernel_shape=shape, strides=shape, ceil_mode=int(ceil == ["ceil"]))
+        elif kind == "flatten":
+            x = node("Flatten", node("Transpose", x, perm=[0, 3, 2, 1]))
         elif kind == "pool":
             assert words == ["max+avg"]
             x = node("Concat", node("GlobalMaxPool", x), node("GlobalAveragePool", x), axis=1)
@@ -113,25 +129,26 @@ def onnx_model(w: Tensors, metadata: dict[str, str]):
             x = node("Gemm", x, constant(name, w[f"{name}.weight"]), constant(f"{name}.bias", w[f"{name}.bias"]))
             x = node("Relu", x) if options else x
     nodes.append(helper.make_node("Identity", [x], ["logit"]))
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "length"]) for n in TABLES]
-    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["n", 1])
-    graph = helper.make_graph(nodes, "compact", inputs, [logit], constants)
+    positions = PADDED if "chars" in w else "length"
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", positions]) for n in tables(w)]
+    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["n", len(w[f"{name}.bias"])])
+    graph = helper.make_graph(nodes, "network", inputs, [logit], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def quantise_onnx(source: Path, path: Path, rows: int) -> None:
-    """ONNX Runtime's static quantisation (QDQ); `rows` of the table of trigrams."""
+def quantise_onnx(source: Path, path: Path, w: Tensors) -> None:
+    """ONNX Runtime's static quantisation (QDQ)."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Examples(CalibrationDataReader):
         def __init__(self) -> None:
-            self.lengths = iter([*range(16, 80, 4), 128, 256])
+            self.lengths = iter([*range(16, 80, 4), 128, 200])
 
         def get_next(self):
             length = next(self.lengths, None)
-            return None if length is None else feed(rows, *example(length))
+            return None if length is None else example(w, length)
 
     quantize_static(
         source,
@@ -144,22 +161,28 @@ def quantise_onnx(source: Path, path: Path, rows: int) -> None:
     )
 
 
-def tflite(w: Tensors, metadata: dict[str, str], length: int, int8: bool) -> bytes:
-    """Input: the embedding, (1, 1, length, channels); output: the logit. int8: TensorFlow's full-integer conversion."""
+def tflite(w: Tensors, metadata: dict[str, str], length: int, int8: bool, n: int = 1) -> bytes:
+    """Input: the embedding, (n, 1, positions, channels); output: (n, 1), or (n, 2) whose last is meant.
+
+    int8: TensorFlow's full-integer conversion.
+    """
     import tensorflow as tf
 
-    inputs = x = tf.keras.Input((1, length, w["embed.bytes"].shape[1]), batch_size=1)
+    inputs = x = tf.keras.Input((1, *embedded(w, example(w, length)).shape[1:]), batch_size=n)
     weights = []
     for kind, *words in layers(metadata):
         if kind == "conv":
-            name, *options = words
+            name, padding, curve, *add = words
             kernel = w[f"{name}.weight"]
-            layer = tf.keras.layers.Conv2D(kernel.shape[2], (1, kernel.shape[0]), padding="same", activation="relu")
+            layer = tf.keras.layers.Conv2D(kernel.shape[2], (1, kernel.shape[0]), padding=padding, activation=curve)
             y = layer(x)
             weights.append((layer, [kernel[None], w[f"{name}.bias"]]))
-            x = x + y if "add" in options else y
+            x = x + y if add else y
         elif kind == "maxpool":
-            x = tf.keras.layers.MaxPool2D((1, 2), padding="same")(x)
+            size, *ceil = words
+            x = tf.keras.layers.MaxPool2D((1, int(size)), padding="same" if ceil else "valid")(x)
+        elif kind == "flatten":
+            x = tf.keras.layers.Flatten()(x)
         elif kind == "pool":
             pools = [tf.keras.layers.GlobalMaxPool2D()(x), tf.keras.layers.GlobalAveragePooling2D()(x)]
             x = tf.keras.layers.Concatenate()(pools)
@@ -173,12 +196,11 @@ def tflite(w: Tensors, metadata: dict[str, str], length: int, int8: bool) -> byt
         layer.set_weights(values)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if int8:
-        rng = np.random.default_rng(1)
+        some = embedded(w, example(w, length, 30 * n))[:, None].astype("f4")
 
         def examples():
-            for _ in range(30):
-                ids, parts = rng.integers(97, 123, (1, length)), rng.integers(1, 8, (1, length))
-                yield [embedded(w, ids, parts)[:, None].astype("f4")]
+            for i in range(0, len(some), n):
+                yield [some[i : i + n]]
 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = examples
@@ -188,22 +210,25 @@ def tflite(w: Tensors, metadata: dict[str, str], length: int, int8: bool) -> byt
 
 
 class LiteRt:
-    """One interpreter, on one thread, for URLs of one length."""
+    """One interpreter, on one thread, for `n` URLs of one length at a time."""
 
-    def __init__(self, w: Tensors, metadata: dict[str, str], length: int, int8: bool) -> None:
+    def __init__(self, w: Tensors, metadata: dict[str, str], length: int, int8: bool, n: int = 1) -> None:
+        self.file, self.int8 = tflite(w, metadata, length, int8, n), int8
+        self.load()
+
+    def load(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.interpreter = Interpreter(model_content=tflite(w, metadata, length, int8), num_threads=1)
+        self.interpreter = Interpreter(model_content=self.file, num_threads=1)
         self.interpreter.allocate_tensors()
         (self.source,), (self.target,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-        self.int8 = int8
 
     def input(self, x: np.ndarray) -> np.ndarray:
-        """What `set` takes, from one URL's embedding (length, channels)."""
+        """What `set` takes, from the embedding (n, positions, channels)."""
         if self.int8:
             scale, zero = self.source["quantization"]
             x = np.clip(np.rint(x / scale + zero), -128, 127)
-        return x[None, None].astype(self.source["dtype"])
+        return x[:, None].astype(self.source["dtype"])
 
     def set(self, x: np.ndarray) -> None:
         self.interpreter.set_tensor(self.source["index"], x)
@@ -212,7 +237,8 @@ class LiteRt:
         self.interpreter.invoke()
 
     def logit(self) -> float:
-        value = float(np.ravel(self.interpreter.get_tensor(self.target["index"]))[0])
+        """The first row's."""
+        value = float(self.interpreter.get_tensor(self.target["index"])[0, -1])
         scale, zero = self.target["quantization"]
         return (value - zero) * scale if self.int8 else value
 

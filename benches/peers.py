@@ -1,19 +1,25 @@
-"""The same network on other engines, in turn with ours in one run: writes RESULTS.md and results.png.
+"""The same networks on other engines, in turn with ours in one run: writes RESULTS.md and results.png.
 
 Ours is timed natively, from the URL's bytes to the probability. Peers start from token ids that are ready, on one
-thread, in the form that they run fastest (a convolution over time as one over a picture of height 1), and are called
-from Python: what their call costs, measured on an empty network, is taken off.
+thread, in the form that they run fastest (a convolution over time as one over a picture of height 1). Those that are
+called from Python have what their call costs, measured on an empty network, taken off; tract, rten and candle are timed
+in Rust (`peers/`).
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
+import struct
 import subprocess
-import sys
 import time
+import tomllib
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import networks
 import numpy as np
@@ -22,31 +28,63 @@ from networks import example
 HERE = Path(__file__).resolve().parent
 MODELS = HERE / "models"
 MEASURE = HERE / "target/release/measure"
-LENGTHS = (16, 32, 64, 128, 256)
-ROUNDS = 15
-CALLS = 100
+RUST = HERE / "target/peers-crate/release/phishcnn-peers"
+RUST_CRATES = {"tract": "tract-onnx", "rten": "rten", "candle": "candle-core"}
+ROUNDS = 21
+# (URLs in a call, lengths, calls of a round)
+SHAPES = ((1, (16, 32, 64, 128, 200, 256), 100), (64, (64, 200), 8))
 
 
-class Ours:
-    """Our engine, in a process of its own that measures on demand."""
+@dataclass(frozen=True)
+class Network:
+    title: str
+    f32: str
+    int8: str
+    lengths: tuple[int, ...]
+    calls: float  # in a round, of those in SHAPES
 
-    process = None
-
-    def __init__(self, model: str, backend: str) -> None:
-        self.model, self.backend = model, backend
-        if Ours.process is None:
-            Ours.process = subprocess.Popen([MEASURE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def measure(self, length: int) -> float:
-        Ours.process.stdin.write(f"{MODELS / self.model}.safetensors {self.backend} {length} {CALLS}\n")
-        Ours.process.stdin.flush()
-        return float(Ours.process.stdout.readline()) / 1000
+    def read(self) -> tuple[networks.Tensors, dict[str, str]]:
+        return networks.read((MODELS / f"{self.f32}.safetensors").read_bytes())
 
 
-def timed(call) -> float:
+NETWORKS = (
+    Network("The compact network", "f32", "int8", (16, 32, 64, 128, 200, 256), 1),
+    Network("The published architecture", "keras", "keras-int8", (16, 64, 200), 0.25),
+)
+
+
+class Process:
+    """An engine in a process of its own: `ENGINE LENGTH BATCH COUNT` → `NS FIRST LOGIT`."""
+
+    def __init__(self, binary: Path, *words: str) -> None:
+        self.binary, self.words = binary, words
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[str]:
+        environment = os.environ | {"BENCH_MODELS": str(MODELS), "RAYON_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen([self.binary], stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def ask(self, process: subprocess.Popen[str], length: int, batch: int, calls: int) -> tuple[float, float, float]:
+        print(*self.words, length, batch, calls, file=process.stdin, flush=True)
+        ns, first, logit = map(float, process.stdout.readline().split())
+        return ns / 1000, first / 1000, logit
+
+    def logit(self, length: int) -> float:
+        return self.ask(self.process, length, 1, 1)[2]
+
+    def measure(self, length: int, batch: int, calls: int) -> float:
+        return self.ask(self.process, length, batch, calls)[0]
+
+    def first(self, length: int) -> float:
+        with self.start() as process:
+            return self.ask(process, length, 1, 1)[1]
+
+
+def timed(call, calls: int) -> float:
     """Median microseconds of a call."""
     times = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         start = time.perf_counter_ns()
         call()
         times.append(time.perf_counter_ns() - start)
@@ -54,166 +92,265 @@ def timed(call) -> float:
 
 
 class OnnxRuntime:
-    def __init__(self, network, int8: bool) -> None:
+    def __init__(self, network: Network, int8: bool) -> None:
         import onnx
 
-        self.rows = networks.trigram_rows(network[0])
-
-        path, quantised, empty = (MODELS / f"peer-{name}.onnx" for name in ("f32", "int8", "empty"))
-        onnx.save(networks.onnx_model(*network), path)
+        self.w, layers = network.read()
+        path, quantised = (MODELS / f"peer-{name}.onnx" for name in (network.f32, network.int8))
+        onnx.save(networks.onnx_model(self.w, layers), path)
         if int8:
-            networks.quantise_onnx(path, quantised, self.rows)
-        self.session = networks.session(quantised if int8 else path)
-        build_empty(empty)
-        self.empty = networks.session(empty)
+            networks.quantise_onnx(path, quantised, self.w)
+        self.file = (quantised if int8 else path).read_bytes()
+        self.session = networks.session(self.file)
+        self.empty = networks.session(empty_onnx(list(networks.tables(self.w))))
 
     def logit(self, length: int) -> float:
-        return float(np.ravel(self.session.run(None, networks.feed(self.rows, *example(length)))[0])[0])
+        return float(self.session.run(None, example(self.w, length))[0][0, -1])
 
-    def measure(self, length: int) -> float:
-        feed = networks.feed(self.rows, *example(length))
-        return timed(lambda: self.session.run(None, feed)) - timed(lambda: self.empty.run(None, feed))
+    def measure(self, length: int, batch: int, calls: int) -> float:
+        feed = example(self.w, length, batch)
+        called, nothing = (timed(lambda s=s: s.run(None, feed), calls) for s in (self.session, self.empty))
+        return called - nothing
+
+    def first(self, length: int) -> float:
+        feed = example(self.w, length)
+        return timed(lambda: networks.session(self.file).run(None, feed), 1)
 
 
-def build_empty(path: Path) -> None:
-    import onnx
+def empty_onnx(names: list[str]) -> bytes:
+    """Inputs as of the network, of which the first comes back."""
     from onnx import TensorProto, helper
 
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, [1, "length"]) for n in networks.TABLES]
-    outputs = [helper.make_tensor_value_info("out", TensorProto.INT64, [1, "length"])]
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["ids", "parts"], ["sum"]), helper.make_node("Add", ["sum", "trigrams"], ["out"])],
-        "empty",
-        inputs,
-        outputs,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.save(model, path)
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "length"]) for n in names]
+    outputs = [helper.make_tensor_value_info("out", TensorProto.INT64, ["n", "length"])]
+    graph = helper.make_graph([helper.make_node("Identity", names[:1], ["out"])], "empty", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 class LiteRt:
-    """An interpreter for each length, its input set once."""
+    """An interpreter for each shape, its input set once."""
 
-    def __init__(self, network, int8: bool) -> None:
+    def __init__(self, network: Network, int8: bool) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.network, self.int8, self.engines = network, int8, {}
-        self.empty = Interpreter(model_content=build_empty_tflite(), num_threads=1)
+        self.w, self.layers = network.read()
+        self.int8, self.engines = int8, {}
+        self.empty = Interpreter(model_content=empty_tflite(), num_threads=1)
         self.empty.allocate_tensors()
 
-    def engine(self, length: int) -> networks.LiteRt:
-        if length not in self.engines:
-            engine = self.engines[length] = networks.LiteRt(*self.network, length, self.int8)
-            engine.set(engine.input(networks.embedded(self.network[0], *example(length))[0]))
-        return self.engines[length]
+    def engine(self, length: int, batch: int) -> networks.LiteRt:
+        if (length, batch) not in self.engines:
+            engine = networks.LiteRt(self.w, self.layers, length, self.int8, batch)
+            engine.set(engine.input(networks.embedded(self.w, example(self.w, length, batch))))
+            self.engines[length, batch] = engine
+        return self.engines[length, batch]
 
     def logit(self, length: int) -> float:
-        self.engine(length).run()
-        return self.engine(length).logit()
+        self.engine(length, 1).run()
+        return self.engine(length, 1).logit()
 
-    def measure(self, length: int) -> float:
+    def measure(self, length: int, batch: int, calls: int) -> float:
         """Without its inputs' embedding, and without what a call of an empty network costs."""
-        return timed(self.engine(length).interpreter.invoke) - timed(self.empty.invoke)
+        return timed(self.engine(length, batch).run, calls) - timed(self.empty.invoke, calls)
+
+    def first(self, length: int) -> float:
+        engine = self.engine(length, 1)
+        x = engine.input(networks.embedded(self.w, example(self.w, length)))
+        return timed(lambda: (engine.load(), engine.set(x), engine.run()), 1)
 
 
-def build_empty_tflite() -> bytes:
+def empty_tflite() -> bytes:
     import tensorflow as tf
 
     inputs = tf.keras.Input((1,), batch_size=1)
     return tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(inputs, inputs + inputs)).convert()
 
 
-def main() -> int:
-    network = networks.read((MODELS / "f32.safetensors").read_bytes())
-    engines = {
-        "PhishCNN int8": Ours("int8", "best"),
-        "PhishCNN int8, AVX2": Ours("int8", "avx2"),
-        "PhishCNN int8, SSE4.1": Ours("int8", "sse4.1"),
-        "PhishCNN int8, portable": Ours("int8", "portable"),
-        "PhishCNN f32": Ours("f32", "best"),
-        "PhishCNN f32, portable": Ours("f32", "portable"),
+@dataclass
+class Run:
+    """What was measured of a network: microseconds by engine, length and batch, one for each round."""
+
+    network: Network
+    engines: dict = field(default_factory=dict)
+    times: dict = field(default_factory=dict)
+    first: dict = field(default_factory=dict)
+
+    def shapes(self):
+        return [(n, batch, calls) for batch, lengths, calls in SHAPES for n in lengths if n in self.network.lengths]
+
+    def median(self, name: str, length: int, batch: int = 1) -> float:
+        return statistics.median(self.times[name, length, batch]) / batch
+
+    def ratio(self, name: str, to: str, length: int, batch: int = 1) -> float:
+        pairs = zip(self.times[name, length, batch], self.times[to, length, batch], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+
+def ours(network: Network) -> dict[str, Process]:
+    def engine(model: str, backend: str) -> Process:
+        return Process(MEASURE, str(MODELS / f"{model}.safetensors"), backend)
+
+    return {
+        "PhishCNN int8": engine(network.int8, "best"),
+        "PhishCNN int8, AVX2": engine(network.int8, "avx2"),
+        "PhishCNN int8, SSE4.1": engine(network.int8, "sse4.1"),
+        "PhishCNN int8, portable": engine(network.int8, "portable"),
+        "PhishCNN f32": engine(network.f32, "best"),
+        "PhishCNN f32, portable": engine(network.f32, "portable"),
     }
-    versions, absent = [], []
-    for name, package, make in (
-        ("ONNX Runtime f32", "onnxruntime", lambda: OnnxRuntime(network, False)),
-        ("ONNX Runtime int8", "onnxruntime", lambda: OnnxRuntime(network, True)),
-        ("LiteRT f32", "ai-edge-litert", lambda: LiteRt(network, False)),
-        ("LiteRT int8", "ai-edge-litert", lambda: LiteRt(network, True)),
-    ):
-        try:
-            engine = make()
-            for length in LENGTHS:
-                engine.logit(length)
-        except ImportError as error:
-            absent.append(f"{name} ({error})")
-            continue
-        engines[name] = engine
-        versions.append(f"{package} {metadata.version(package)}")
-    if "ONNX Runtime f32" in engines and "LiteRT f32" in engines:
-        for length in LENGTHS:  # another network would not be a comparison
-            a, b = engines["ONNX Runtime f32"].logit(length), engines["LiteRT f32"].logit(length)
-            assert abs(a - b) < 1e-3, (length, a, b)
-    times = {(name, length): [] for name in engines for length in LENGTHS}
-    for engine in engines.values():
-        [engine.measure(length) for length in LENGTHS]  # warm
-    for _ in range(ROUNDS):
-        for length in LENGTHS:
-            for name, engine in engines.items():
-                times[name, length].append(engine.measure(length))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    write(engines, times, medians, sorted(set(versions)), absent)
-    return 0
 
 
-def write(engines, times, medians, versions, absent) -> None:
+PEERS = {
+    "ONNX Runtime f32": lambda network: OnnxRuntime(network, False),
+    "ONNX Runtime int8": lambda network: OnnxRuntime(network, True),
+    "LiteRT f32": lambda network: LiteRt(network, False),
+    "LiteRT int8": lambda network: LiteRt(network, True),
+    "tract f32": lambda network: Process(RUST, "tract", network.f32),
+    "rten f32": lambda network: Process(RUST, "rten", network.f32),
+    "candle f32": lambda network: Process(RUST, "candle", network.f32),
+}
+
+
+def measured(network: Network) -> Run:
+    w, _ = network.read()
+    run = Run(network)
+    for length, batch, _ in run.shapes():
+        rows = np.stack(list(example(w, length, batch).values()))
+        shape = np.array(rows.shape)
+        (MODELS / f"peer-{network.f32}-{length}-{batch}.ids").write_bytes(shape.tobytes() + rows.tobytes())
+    run.engines = ours(network)
+    for name, make in PEERS.items():
+        run.engines[name] = make(network)
+    for length in network.lengths:  # another network would not be a comparison
+        logits = {name: run.engines[name].logit(length) for name in PEERS if name.endswith("f32")}
+        assert max(logits.values()) - min(logits.values()) < 1e-3, (length, logits)
+    for turn in range(-1, ROUNDS):  # the first to warm
+        for length, batch, calls in run.shapes():
+            for name, engine in run.engines.items():
+                time = engine.measure(length, batch, max(2, round(calls * network.calls)))
+                if turn >= 0:
+                    run.times.setdefault((name, length, batch), []).append(time)
+        for name, engine in run.engines.items():
+            run.first.setdefault(name, []).append(engine.first(64))
+    return run
+
+
+def process() -> str:
+    """What a process costs that scores one URL: a sentence."""
+    library, binary = HERE.parent / "target/c/libphishcnn.a", HERE / "target/process"
+    subprocess.run(["make", "--quiet", "-C", HERE.parent / "ffi", "all"], check=True)
+    options = ["-Os", "-static", "-s", "-Wl,--gc-sections"]
+    include = ["-I", HERE.parent / "ffi/include"]
+    subprocess.run(["cc", *options, *include, HERE / "process.c", library, "-o", binary], check=True)
+    out = subprocess.run([binary], check=True, capture_output=True).stdout
+    _, heap = struct.unpack("fI", out[:8])
+    peak = int(next(line for line in out[8:].decode().splitlines() if line.startswith("VmHWM")).split()[1])
+    empty = HERE / "target/empty"
+    subprocess.run(
+        ["cc", *options, "-x", "c", "-", "-o", empty], check=True, text=True, input="int main(void) { return 0; }"
+    )
+    model = (MODELS / "int8.safetensors").stat().st_size
+    return (
+        f"A static program (`process.c`, glibc) that loads the embedded model, scores one URL and ends has "
+        f"{peak / 1024:.1f} MiB resident at most and takes {heap} bytes from the heap. Its file has "
+        f"{(binary.stat().st_size - model) / 1e6:.2f} MB without the model, of which {empty.stat().st_size / 1e6:.2f} MB "
+        "are a program that does nothing."
+    )
+
+
+def table(run: Run, lengths: tuple[int, ...], batch: int) -> list[str]:
+    lines = ["| engine | " + " | ".join(f"{n} bytes" for n in lengths) + " |", "|---|" + "---|" * len(lengths)]
+    for name in run.engines:
+        cells = [
+            f"{run.median(name, n, batch):.1f} ({run.ratio(name, 'PhishCNN int8', n, batch):.2f})" for n in lengths
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def against(run: Run, kind: str, length: int, batch: int) -> str:
+    """Our time as a share of the best peer's, of the same kind of numbers."""
+    peers = [name for name in PEERS if name.endswith(kind)]
+    best = min(peers, key=lambda name: run.median(name, length, batch))
+    return f"{run.ratio(f'PhishCNN {kind}', best, length, batch):.2f} ({best.removesuffix(kind).strip()})"
+
+
+def write(runs: list[Run]) -> None:
     cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     rustc = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    locked = tomllib.loads((HERE / "peers/Cargo.lock").read_text())["package"]
+    crates = {package["name"]: package["version"] for package in locked}
+    versions = [f"{name} {metadata.version(name)}" for name in ("onnxruntime", "ai-edge-litert")]
+    versions += [f"{name} {crates[crate]}" for name, crate in RUST_CRATES.items()]
     lines = [
         "# Results",
         "",
-        "Written by `make -C benches`: microseconds for one URL on one thread, batch 1, the compact network. "
-        f"Medians over {ROUNDS} interleaved rounds of {CALLS} calls each, and in brackets the ratio to "
-        "*PhishCNN int8* within the rounds.",
+        "Written by `make -C benches`: microseconds for one URL on one thread, medians over "
+        f"{ROUNDS} interleaved rounds; in brackets the ratio to *PhishCNN int8* within the rounds.",
         "",
         f"{cpu.partition(':')[2].strip()}; {platform.system()} {platform.release()}; {rustc}; {', '.join(versions)}; "
-        f"{time.strftime('%Y-%m-%d')}." + (f" Not there: {'; '.join(absent)}." if absent else ""),
+        f"{time.strftime('%Y-%m-%d')}.",
         "",
         "Ours is timed from the URL's bytes to the probability, over 64 different URLs of each length (what is zero is "
-        "skipped, so it matters what is read); peers from ready token ids (LiteRT: from ready embeddings), the cost of "
-        "calling an empty network from Python taken off.",
+        "skipped, so it matters what is read); peers from ready token ids (LiteRT: from ready embeddings). ONNX Runtime "
+        "and LiteRT are called from Python, and the cost of calling an empty network is taken off; the others are "
+        "called from Rust. Every f32 peer gives the same logits to 0.001.",
         "",
-        "| engine | " + " | ".join(f"{n} bytes" for n in LENGTHS) + " |",
-        "|---|" + "---|" * len(LENGTHS),
+        "## Our time as a share of the best peer's",
+        "",
+        "The peer is in brackets.",
+        "",
+        "| network | numbers | one URL of 64 bytes | of 200 bytes | 64 URLs of 64 bytes | of 200 bytes |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in engines:
-        cells = []
-        for length in LENGTHS:
-            ours = times["PhishCNN int8", length]
-            ratio = statistics.median(t / o for t, o in zip(times[name, length], ours, strict=True))
-            cells.append(f"{medians[name, length]:.1f} ({ratio:.2f})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "![time against length](results.png)", ""]
+    for run in runs:
+        for kind in ("f32", "int8"):
+            cells = [against(run, kind, length, batch) for batch in (1, 64) for length in (64, 200)]
+            lines.append(f"| {run.network.title.removeprefix('The ')} | {kind} | " + " | ".join(cells) + " |")
+    for run in runs:
+        lines += ["", f"## {run.network.title}, one URL in a call", "", *table(run, run.network.lengths, 1)]
+    lines += ["", "![time against length](results.png)"]
+    for run in runs:
+        lines += ["", f"## {run.network.title}, 64 URLs in a call", "", "Microseconds for each URL.", ""]
+        lines += table(run, (64, 200), 64)
+    lines += [
+        "",
+        "## From the model's bytes to the first logit",
+        "",
+        "Microseconds, a URL of 64 bytes; file and (LiteRT) conversion are there before.",
+        "",
+        "| engine | " + " | ".join(run.network.title.removeprefix("The ") for run in runs) + " |",
+        "|---|" + "---|" * len(runs),
+    ]
+    for name in runs[0].engines:
+        lines.append(f"| {name} | " + " | ".join(f"{statistics.median(run.first[name]):,.0f}" for run in runs) + " |")
+    lines += ["", "## The smallest process", "", process(), ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+    draw(runs)
+
+
+def draw(runs: list[Run]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    pyplot.figure(figsize=(7, 4.5))
-    for name in engines:
-        style = "o-" if name.startswith("PhishCNN") else "s--"
-        pyplot.plot(LENGTHS, [medians[name, n] for n in LENGTHS], style, label=name, markersize=4)
-    pyplot.loglog()
-    pyplot.xticks(LENGTHS, LENGTHS)
-    pyplot.minorticks_off()
-    pyplot.xlabel("bytes of the URL")
-    pyplot.ylabel("µs per URL, one thread")
-    pyplot.legend(fontsize=7)
-    pyplot.tight_layout()
-    pyplot.savefig(HERE / "results.png", dpi=110)
-    print("\n".join(lines))
+    figure, axes = pyplot.subplots(1, len(runs), figsize=(6 * len(runs), 4.8))
+    for axis, run in zip(axes, runs, strict=True):
+        lengths = run.network.lengths
+        for name in run.engines:
+            style = "o-" if name.startswith("PhishCNN") else "s--"
+            axis.loglog(lengths, [run.median(name, n) for n in lengths], style, label=name, markersize=4)
+        axis.set_xticks(lengths, lengths)
+        axis.minorticks_off()
+        axis.set_title(run.network.title)
+        axis.set_xlabel("bytes of the URL")
+        axis.set_ylabel("µs per URL, one thread")
+    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure.tight_layout()
+    figure.savefig(HERE / "results.png", dpi=110)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write([measured(network) for network in NETWORKS])

@@ -53,7 +53,7 @@ def onnx_runtime(w, metadata, groups, out: np.ndarray, int8: bool):
         path, quantised = Path(folder, "f32.onnx"), Path(folder, "int8.onnx")
         onnx.save(networks.onnx_model(w, metadata), path)
         if int8:
-            networks.quantise_onnx(path, quantised, networks.trigram_rows(w))
+            networks.quantise_onnx(path, quantised, w)
         session = networks.session(quantised if int8 else path)
     feeds = [
         (rows[i : i + 64], networks.feed(networks.trigram_rows(w), ids[i : i + 64], parts[i : i + 64]))
@@ -72,7 +72,8 @@ def litert(w, metadata, groups, out: np.ndarray, int8: bool):
     calls = []
     for rows, ids, parts in groups:
         engine = networks.LiteRt(w, metadata, ids.shape[1], int8)
-        calls += [(row, engine, engine.input(x)) for row, x in zip(rows, networks.embedded(w, ids, parts), strict=True)]
+        vectors = networks.embedded(w, networks.feed(networks.trigram_rows(w), ids, parts))
+        calls += [(row, engine, engine.input(x[None])) for row, x in zip(rows, vectors, strict=True)]
 
     def work() -> None:
         for row, engine, x in calls:
