@@ -2,7 +2,7 @@
 //! (`sdot`), which most have.
 
 use super::float::{self, Product};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
+use super::int8::{self, BLOCK, Column, Convolve, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::aarch64::*;
 
@@ -54,15 +54,8 @@ struct Neon;
 
 // SAFETY, of all blocks: every aarch64 target of ours has NEON; references and arrays are as long
 // as the vectors read from and written to them.
-impl Tile for Neon {
-    const ROWS: usize = 4;
-    const BLOCKS: usize = 1;
-    const BLOCKS_OF_ROW: usize = 4;
-    // (From instructions in a group, listed against in full.)
-    const SPARSE: usize = 13;
-
+impl Lanes for Neon {
     type Sums = [int32x4_t; 4];
-    type Activations = int8x16_t;
 
     #[inline(always)]
     fn sums(self, column: &Column) -> Self::Sums {
@@ -76,27 +69,6 @@ impl Tile for Neon {
                 vld1q_s32(column.add(12)),
             ]
         }
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> int8x16_t {
-        // SAFETY: above.
-        unsafe { vreinterpretq_s8_u32(vdupq_n_u32(u32::from_ne_bytes(*x))) }
-    }
-
-    #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: int8x16_t, w: &Group) -> Self::Sums {
-        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
-            // SAFETY: above.
-            unsafe {
-                let w = vld1q_s8(w.as_ptr().cast());
-                // Seven bits times eight: a pair of products fits 16.
-                let first = vmull_s8(vget_low_s8(x), vget_low_s8(w));
-                let second = vmull_high_s8(x, w);
-                *sums = vpadalq_s16(*sums, vpaddq_s16(first, second));
-            }
-        }
-        sums
     }
 
     #[inline(always)]
@@ -168,23 +140,50 @@ impl Tile for Neon {
     }
 }
 
+impl Tile for Neon {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 4;
+    const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 4;
+    // (From instructions in a group, listed against in full.)
+    const SPARSE: usize = 13;
+    type Activations = int8x16_t;
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> int8x16_t {
+        // SAFETY: above.
+        unsafe { vreinterpretq_s8_u32(vdupq_n_u32(u32::from_ne_bytes(*x))) }
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Sums<Self>, x: int8x16_t, w: &Group) -> Sums<Self> {
+        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
+            // SAFETY: above.
+            unsafe {
+                let w = vld1q_s8(w.as_ptr().cast());
+                // Seven bits times eight: a pair of products fits 16.
+                let first = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+                let second = vmull_high_s8(x, w);
+                *sums = vpadalq_s16(*sums, vpaddq_s16(first, second));
+            }
+        }
+        sums
+    }
+}
+
 /// Only used inside functions that enable its instruction. All but the product is NEON's.
 #[derive(Clone, Copy)]
 struct Dotprod;
 
 impl Tile for Dotprod {
+    type Lanes = Neon;
+    const LANES: Neon = Neon;
     const ROWS: usize = 4;
     const BLOCKS: usize = 1;
     const BLOCKS_OF_ROW: usize = 4;
     const SPARSE: usize = 9;
-
-    type Sums = [int32x4_t; 4];
     type Activations = int8x16_t;
-
-    #[inline(always)]
-    fn sums(self, column: &Column) -> Self::Sums {
-        Neon.sums(column)
-    }
 
     #[inline(always)]
     fn activations(self, x: &[u8; 4]) -> int8x16_t {
@@ -192,7 +191,7 @@ impl Tile for Dotprod {
     }
 
     #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: int8x16_t, w: &Group) -> Self::Sums {
+    fn dot(self, mut sums: Sums<Self>, x: int8x16_t, w: &Group) -> Sums<Self> {
         for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
             // (The intrinsic is not stable.)
             // SAFETY: above; the instruction has no effect but on `sums`.
@@ -207,34 +206,5 @@ impl Tile for Dotprod {
             }
         }
         sums
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
-        Neon.max(a, b)
-    }
-
-    #[inline(always)]
-    fn add_residual(
-        self,
-        sums: Self::Sums,
-        relu: bool,
-        x: &[u8; BLOCK],
-        factor: &Column,
-        offset: &Column,
-    ) -> Self::Sums {
-        Neon.add_residual(sums, relu, x, factor, offset)
-    }
-
-    #[inline(always)]
-    fn requantise(
-        self,
-        sums: Self::Sums,
-        multiplier: &Column,
-        zero: i32,
-        low: u8,
-        high: u8,
-    ) -> [u8; BLOCK] {
-        Neon.requantise(sums, multiplier, zero, low, high)
     }
 }

@@ -5,7 +5,7 @@
 //! flash is dear, and nothing could choose between the two.
 
 use super::float::{self, Product};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Portable, Tile};
+use super::int8::{self, BLOCK, Column, Convolve, Group, Portable, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::asm;
 
@@ -73,18 +73,13 @@ impl Dsp {
 }
 
 impl Tile for Dsp {
+    type Lanes = Portable;
+    const LANES: Portable = Portable;
     const ROWS: usize = 2;
     const BLOCKS: usize = 1;
     const BLOCKS_OF_ROW: usize = 1;
     const SPARSE: usize = 14;
-
-    type Sums = [i32; BLOCK];
     type Activations = Halves;
-
-    #[inline(always)]
-    fn sums(self, column: &Column) -> Self::Sums {
-        Portable.sums(column)
-    }
 
     #[inline(always)]
     fn activations(self, x: &[u8; 4]) -> Halves {
@@ -93,40 +88,11 @@ impl Tile for Dsp {
     }
 
     #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: Halves, w: &Group) -> Self::Sums {
+    fn dot(self, mut sums: Sums<Self>, x: Halves, w: &Group) -> Sums<Self> {
         for (sum, w) in sums.iter_mut().zip(w.as_chunks::<4>().0) {
             *sum = multiply_add_4(*sum, x, u32::from_le_bytes(*w));
         }
         sums
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
-        Portable.max(a, b)
-    }
-
-    #[inline(always)]
-    fn add_residual(
-        self,
-        sums: Self::Sums,
-        relu: bool,
-        x: &[u8; BLOCK],
-        factor: &Column,
-        offset: &Column,
-    ) -> Self::Sums {
-        Portable.add_residual(sums, relu, x, factor, offset)
-    }
-
-    #[inline(always)]
-    fn requantise(
-        self,
-        sums: Self::Sums,
-        multiplier: &Column,
-        zero: i32,
-        low: u8,
-        high: u8,
-    ) -> [u8; BLOCK] {
-        Portable.requantise(sums, multiplier, zero, low, high)
     }
 
     #[inline(always)]
@@ -135,7 +101,7 @@ impl Tile for Dsp {
         groups: usize,
         x: [&[[u8; 4]]; R],
         w: [&[Group]; B],
-        sums: &mut [[Self::Sums; B]; R],
+        sums: &mut [[Sums<Self>; B]; R],
     ) {
         for (x, sums) in x.iter().zip(sums) {
             for (w, sums) in w.iter().zip(sums) {
@@ -151,7 +117,7 @@ impl Tile for Dsp {
         first: usize,
         x: &[[u8; 4]],
         w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
+        sums: &mut [Sums<Self>; B],
     ) {
         let (Some(start), Some(end)) = (list.first(), list.last()) else { return };
         let (start, end) = (usize::from(*start), usize::from(*end));

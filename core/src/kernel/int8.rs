@@ -100,27 +100,14 @@ pub(crate) fn pool(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
     }
 }
 
-/// What an instruction set brings. All is done for one row and the columns of one block.
+/// The sums of a block's columns in registers, and what is done with them.
 ///
-/// (No closures around these methods: a closure is compiled without its function's instructions.)
-pub(super) trait Tile: Copy {
-    /// Rows and blocks of the largest tile whose sums the registers hold.
-    const ROWS: usize;
-    const BLOCKS: usize;
-    /// Blocks of a single row.
-    const BLOCKS_OF_ROW: usize;
-    /// Skipping zeros pays when at most this many of 16 groups are not zero.
-    const SPARSE: usize;
-
-    /// The sums, in registers.
+/// (No closures around these methods and those of [`Tile`]: a closure is compiled without its
+/// function's instructions.)
+pub(super) trait Lanes: Copy {
     type Sums: Copy;
-    /// Four activations, as often as there are columns.
-    type Activations: Copy;
 
     fn sums(self, column: &Column) -> Self::Sums;
-    fn activations(self, x: &[u8; 4]) -> Self::Activations;
-    /// `sums[c] + Σ_j x[j] · w[4 c + j]`, wrapping.
-    fn dot(self, sums: Self::Sums, x: Self::Activations, w: &Group) -> Self::Sums;
     fn max(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
     /// `sums[c] + x[c] · factor[c] + offset[c]`, wrapping; with relu, the larger of `sums` and 0.
     fn add_residual(
@@ -140,6 +127,31 @@ pub(super) trait Tile: Copy {
         low: u8,
         high: u8,
     ) -> [u8; BLOCK];
+}
+
+/// Of a tile.
+pub(super) type Sums<T> = <<T as Tile>::Lanes as Lanes>::Sums;
+
+/// What an instruction set brings: how it multiplies, and how much fits its registers.
+pub(super) trait Tile: Copy {
+    /// Its own, or those of a smaller instruction set that has all but the product.
+    type Lanes: Lanes;
+    const LANES: Self::Lanes;
+
+    /// Rows and blocks of the largest tile whose sums the registers hold.
+    const ROWS: usize;
+    const BLOCKS: usize;
+    /// Blocks of a single row.
+    const BLOCKS_OF_ROW: usize;
+    /// Skipping zeros pays when at most this many of 16 groups are not zero.
+    const SPARSE: usize;
+
+    /// Four activations, as often as there are columns.
+    type Activations: Copy;
+
+    fn activations(self, x: &[u8; 4]) -> Self::Activations;
+    /// `sums[c] + Σ_j x[j] · w[4 c + j]`, wrapping.
+    fn dot(self, sums: Sums<Self>, x: Self::Activations, w: &Group) -> Sums<Self>;
 
     /// Writes the indices, counted from `first`, of groups that are not all zero; how many.
     /// `list` is at least as long as `x`.
@@ -162,7 +174,7 @@ pub(super) trait Tile: Copy {
         groups: usize,
         x: [&[[u8; 4]]; R],
         w: [&[Group]; B],
-        sums: &mut [[Self::Sums; B]; R],
+        sums: &mut [[Sums<Self>; B]; R],
     ) {
         for group in 0..groups {
             for (x, sums) in x.iter().zip(&mut *sums) {
@@ -185,7 +197,7 @@ pub(super) trait Tile: Copy {
         first: usize,
         x: &[[u8; 4]],
         w: [&[Group]; B],
-        sums: &mut [Self::Sums; B],
+        sums: &mut [Sums<Self>; B],
     ) {
         multiply_add_listed(self, list, first, x, w, sums);
     }
@@ -195,33 +207,12 @@ pub(super) trait Tile: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
-impl Tile for Portable {
-    const ROWS: usize = 2;
-    const BLOCKS: usize = 1;
-    const BLOCKS_OF_ROW: usize = 1;
-    const SPARSE: usize = 14;
-
+impl Lanes for Portable {
     type Sums = [i32; BLOCK];
-    type Activations = [i32; 4];
 
     #[inline(always)]
     fn sums(self, column: &Column) -> Self::Sums {
         core::array::from_fn(|c| column.get(c).map_or(0, integer))
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> Self::Activations {
-        x.map(i32::from)
-    }
-
-    #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: Self::Activations, w: &Group) -> Self::Sums {
-        for (sum, w) in sums.iter_mut().zip(w.as_chunks::<4>().0) {
-            let w = w.map(|w| i32::from(w as i8));
-            let product = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
-            *sum = sum.wrapping_add(product);
-        }
-        sums
     }
 
     #[inline(always)]
@@ -261,6 +252,31 @@ impl Tile for Portable {
                 as u8;
         }
         out
+    }
+}
+
+impl Tile for Portable {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 2;
+    const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 1;
+    const SPARSE: usize = 14;
+    type Activations = [i32; 4];
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> Self::Activations {
+        x.map(i32::from)
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Sums<Self>, x: Self::Activations, w: &Group) -> Sums<Self> {
+        for (sum, w) in sums.iter_mut().zip(w.as_chunks::<4>().0) {
+            let w = w.map(|w| i32::from(w as i8));
+            let product = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+            *sum = sum.wrapping_add(product);
+        }
+        sums
     }
 }
 
@@ -414,10 +430,10 @@ impl<'a, const B: usize> Columns<'a, B> {
 
     /// The bias.
     #[inline(always)]
-    fn sums<T: Tile>(&self, tile: T) -> [T::Sums; B] {
-        let mut sums = [tile.sums(&[[0; 4]; BLOCK]); B];
+    fn sums<L: Lanes>(&self, lanes: L) -> [L::Sums; B] {
+        let mut sums = [lanes.sums(&[[0; 4]; BLOCK]); B];
         for (sums, bias) in sums.iter_mut().zip(self.bias) {
-            *sums = tile.sums(bias);
+            *sums = lanes.sums(bias);
         }
         sums
     }
@@ -443,7 +459,7 @@ fn part<T: Tile, const R: usize, const B: usize>(
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
-    let mut sums = [columns.sums(tile); R];
+    let mut sums = [columns.sums(T::LANES); R];
     for tap in 0..job.taps {
         let mut x = [[].as_slice(); R];
         for (r, x) in x.iter_mut().enumerate() {
@@ -452,7 +468,7 @@ fn part<T: Tile, const R: usize, const B: usize>(
         }
         tile.multiply_add(job.groups, x, columns.weights(job, tap)?, &mut sums);
     }
-    finish(tile, job, columns, sums, row, y)
+    finish(T::LANES, job, columns, sums, row, y)
 }
 
 /// `rows` rows from `first_row` on of B blocks, without the zeros.
@@ -469,7 +485,7 @@ fn sparse_strip<T: Tile, const B: usize>(
     let columns = Columns::<B>::read(job, block)?;
     let w = columns.weights(job, 0)?;
     let x = job.x.get(first_row * job.stride..)?.as_chunks().0;
-    let bias = columns.sums(tile);
+    let bias = columns.sums(T::LANES);
     let mut row = 0;
     while row < rows {
         let mut sums = bias;
@@ -479,10 +495,10 @@ fn sparse_strip<T: Tile, const B: usize>(
             let mut second = bias;
             let list = scan.window(row + 1, job.groups)?;
             tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second);
-            finish(tile, job, &columns, [sums, second], first_row + row, y)?;
+            finish(T::LANES, job, &columns, [sums, second], first_row + row, y)?;
             row += 2;
         } else {
-            finish(tile, job, &columns, [sums], first_row + row, y)?;
+            finish(T::LANES, job, &columns, [sums], first_row + row, y)?;
             row += 1;
         }
     }
@@ -491,11 +507,11 @@ fn sparse_strip<T: Tile, const B: usize>(
 
 /// Everything that is done with sums.
 #[inline(always)]
-fn finish<T: Tile, const R: usize, const B: usize>(
-    tile: T,
+fn finish<L: Lanes, const R: usize, const B: usize>(
+    lanes: L,
     job: &Convolve<'_>,
     columns: &Columns<'_, B>,
-    mut sums: [[T::Sums; B]; R],
+    mut sums: [[L::Sums; B]; R],
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
@@ -506,7 +522,7 @@ fn finish<T: Tile, const R: usize, const B: usize>(
             for ((sums, x), (factor, offset)) in
                 sums.iter_mut().zip(x).zip(factor.iter().zip(offset))
             {
-                *sums = tile.add_residual(*sums, job.relu, x, factor, offset);
+                *sums = lanes.add_residual(*sums, job.relu, x, factor, offset);
             }
         }
     }
@@ -517,25 +533,25 @@ fn finish<T: Tile, const R: usize, const B: usize>(
             let [a, b] = pair else { return None };
             let mut larger = *a;
             for (a, b) in larger.iter_mut().zip(b) {
-                *a = tile.max(*a, *b);
+                *a = lanes.max(*a, *b);
             }
-            store(tile, job, columns, &larger, row / 2 + r, y)?;
+            store(lanes, job, columns, &larger, row / 2 + r, y)?;
         }
         return pairs.remainder().is_empty().then_some(());
     }
     for (r, sums) in sums.iter().enumerate() {
-        store(tile, job, columns, sums, row + r, y)?;
+        store(lanes, job, columns, sums, row + r, y)?;
     }
     Some(())
 }
 
 /// Writes one row of `y`.
 #[inline(always)]
-fn store<T: Tile, const B: usize>(
-    tile: T,
+fn store<L: Lanes, const B: usize>(
+    lanes: L,
     job: &Convolve<'_>,
     columns: &Columns<'_, B>,
-    sums: &[T::Sums; B],
+    sums: &[L::Sums; B],
     row: usize,
     y: &mut [u8],
 ) -> Option<()> {
@@ -545,8 +561,8 @@ fn store<T: Tile, const B: usize>(
     let y: &mut [[u8; BLOCK]; B] = y.as_chunks_mut().0.first_chunk_mut()?;
     for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(columns.multiplier)) {
         *y = match job.table {
-            None => tile.requantise(*sums, multiplier, job.zero.into(), low, MAX),
-            Some(table) => look_up(table, tile.requantise(*sums, multiplier, 128, 0, u8::MAX)),
+            None => lanes.requantise(*sums, multiplier, job.zero.into(), low, MAX),
+            Some(table) => look_up(table, lanes.requantise(*sums, multiplier, 128, 0, u8::MAX)),
         };
     }
     Some(())

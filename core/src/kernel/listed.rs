@@ -1,6 +1,6 @@
 //! The one loop of int8 convolutions that skips, for all instruction sets alike.
 
-use super::int8::{Group, Tile};
+use super::int8::{Group, Sums, Tile};
 
 /// [`Tile::multiply_add_listed`]: checked before the loop, not in it.
 #[inline(always)]
@@ -10,7 +10,7 @@ pub(super) fn multiply_add_listed<T: Tile, const B: usize>(
     first: usize,
     x: &[[u8; 4]],
     w: [&[Group]; B],
-    sums: &mut [T::Sums; B],
+    sums: &mut [Sums<T>; B],
 ) {
     let (Some(start), Some(end)) = (list.first(), list.last()) else { return };
     let (start, end) = (usize::from(*start), usize::from(*end));

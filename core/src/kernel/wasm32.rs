@@ -2,7 +2,7 @@
 //! are lacking, so that there is nothing to find out when it runs.
 
 use super::float::{self, Product};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
+use super::int8::{self, BLOCK, Column, Convolve, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::wasm32::*;
 
@@ -23,15 +23,8 @@ struct Simd128;
 
 // SAFETY, of all blocks: references and arrays are as long as the vectors read from and written
 // to them. (Loads and stores of vectors need no alignment.)
-impl Tile for Simd128 {
-    const ROWS: usize = 2;
-    const BLOCKS: usize = 1;
-    const BLOCKS_OF_ROW: usize = 2;
-    const SPARSE: usize = 14;
-
+impl Lanes for Simd128 {
     type Sums = [v128; 4];
-    /// Twice the four, of 16 bits.
-    type Activations = v128;
 
     #[inline(always)]
     fn sums(self, column: &Column) -> Self::Sums {
@@ -45,26 +38,6 @@ impl Tile for Simd128 {
                 v128_load(column.add(3)),
             ]
         }
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> v128 {
-        u16x8_extend_low_u8x16(i32x4_splat(i32::from_le_bytes(*x)))
-    }
-
-    #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: v128, w: &Group) -> Self::Sums {
-        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
-            // SAFETY: above.
-            let w = unsafe { v128_load(w.as_ptr().cast()) };
-            // Two sums of two products of each column, then one of four.
-            let first = i32x4_dot_i16x8(x, i16x8_extend_low_i8x16(w));
-            let second = i32x4_dot_i16x8(x, i16x8_extend_high_i8x16(w));
-            let even = i32x4_shuffle::<0, 2, 4, 6>(first, second);
-            let odd = i32x4_shuffle::<1, 3, 5, 7>(first, second);
-            *sums = i32x4_add(*sums, i32x4_add(even, odd));
-        }
-        sums
     }
 
     #[inline(always)]
@@ -127,5 +100,36 @@ impl Tile for Simd128 {
         // SAFETY: above.
         unsafe { v128_store(out.as_mut_ptr().cast(), value) };
         out
+    }
+}
+
+impl Tile for Simd128 {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 2;
+    const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 2;
+    const SPARSE: usize = 14;
+    /// Twice the four, of 16 bits.
+    type Activations = v128;
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> v128 {
+        u16x8_extend_low_u8x16(i32x4_splat(i32::from_le_bytes(*x)))
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Sums<Self>, x: v128, w: &Group) -> Sums<Self> {
+        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
+            // SAFETY: above.
+            let w = unsafe { v128_load(w.as_ptr().cast()) };
+            // Two sums of two products of each column, then one of four.
+            let first = i32x4_dot_i16x8(x, i16x8_extend_low_i8x16(w));
+            let second = i32x4_dot_i16x8(x, i16x8_extend_high_i8x16(w));
+            let even = i32x4_shuffle::<0, 2, 4, 6>(first, second);
+            let odd = i32x4_shuffle::<1, 3, 5, 7>(first, second);
+            *sums = i32x4_add(*sums, i32x4_add(even, odd));
+        }
+        sums
     }
 }

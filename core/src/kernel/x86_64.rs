@@ -1,7 +1,7 @@
 //! Kernels for x86-64, and which of them the processor has.
 
 use super::float::{self, Product, Width};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Tile};
+use super::int8::{self, BLOCK, Column, Convolve, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
@@ -159,31 +159,13 @@ struct Avx512Vnni;
 
 // SAFETY, of all blocks: the caller enables the instructions; references and arrays are as long
 // as the vectors read from and written to them.
-impl Tile for Avx512Vnni {
-    const ROWS: usize = 4;
-    const BLOCKS: usize = 4;
-    const BLOCKS_OF_ROW: usize = 7;
-    const SPARSE: usize = 8;
-
+impl Lanes for Avx512Vnni {
     type Sums = __m512i;
-    type Activations = __m512i;
 
     #[inline(always)]
     fn sums(self, column: &Column) -> __m512i {
         // SAFETY: above.
         unsafe { _mm512_loadu_si512(column.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> __m512i {
-        // SAFETY: above.
-        unsafe { _mm512_set1_epi32(i32::from_le_bytes(*x)) }
-    }
-
-    #[inline(always)]
-    fn dot(self, sums: __m512i, x: __m512i, w: &Group) -> __m512i {
-        // SAFETY: above.
-        unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.as_ptr().cast())) }
     }
 
     #[inline(always)]
@@ -238,6 +220,28 @@ impl Tile for Avx512Vnni {
         }
         out
     }
+}
+
+impl Tile for Avx512Vnni {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 4;
+    const BLOCKS: usize = 4;
+    const BLOCKS_OF_ROW: usize = 7;
+    const SPARSE: usize = 8;
+    type Activations = __m512i;
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, sums: __m512i, x: __m512i, w: &Group) -> __m512i {
+        // SAFETY: above.
+        unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.as_ptr().cast())) }
+    }
 
     #[inline(always)]
     fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
@@ -283,42 +287,14 @@ fn list_nonzero_avx512(x: &[[u8; 4]], mask: i32, first: u16, list: &mut [u16]) -
 #[derive(Clone, Copy)]
 struct Avx2;
 
-impl Tile for Avx2 {
-    const ROWS: usize = 4;
-    const BLOCKS: usize = 1;
-    const BLOCKS_OF_ROW: usize = 4;
-    const SPARSE: usize = 14;
-
+impl Lanes for Avx2 {
     type Sums = [__m256i; 2];
-    type Activations = __m256i;
 
     #[inline(always)]
     fn sums(self, column: &Column) -> Self::Sums {
         let column = column.as_ptr();
         // SAFETY: as above.
         unsafe { [_mm256_loadu_si256(column.cast()), _mm256_loadu_si256(column.add(8).cast())] }
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> __m256i {
-        // SAFETY: as above.
-        unsafe { _mm256_set1_epi32(i32::from_le_bytes(*x)) }
-    }
-
-    #[inline(always)]
-    fn dot(self, [a, b]: Self::Sums, x: __m256i, w: &Group) -> Self::Sums {
-        let w = w.as_ptr();
-        // SAFETY: as above.
-        unsafe {
-            let ones = _mm256_set1_epi16(1);
-            // Seven bits times eight: a pair of products fits 16.
-            let first = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.cast()));
-            let second = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.add(32).cast()));
-            [
-                _mm256_add_epi32(a, _mm256_madd_epi16(first, ones)),
-                _mm256_add_epi32(b, _mm256_madd_epi16(second, ones)),
-            ]
-        }
     }
 
     #[inline(always)]
@@ -386,18 +362,44 @@ impl Tile for Avx2 {
     }
 }
 
+impl Tile for Avx2 {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 4;
+    const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 4;
+    const SPARSE: usize = 14;
+    type Activations = __m256i;
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> __m256i {
+        // SAFETY: as above.
+        unsafe { _mm256_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, [a, b]: Sums<Self>, x: __m256i, w: &Group) -> Sums<Self> {
+        let w = w.as_ptr();
+        // SAFETY: as above.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            // Seven bits times eight: a pair of products fits 16.
+            let first = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.cast()));
+            let second = _mm256_maddubs_epi16(x, _mm256_loadu_si256(w.add(32).cast()));
+            [
+                _mm256_add_epi32(a, _mm256_madd_epi16(first, ones)),
+                _mm256_add_epi32(b, _mm256_madd_epi16(second, ones)),
+            ]
+        }
+    }
+}
+
 /// Only used inside functions that enable its instructions.
 #[derive(Clone, Copy)]
 struct Sse41;
 
-impl Tile for Sse41 {
-    const ROWS: usize = 2;
-    const BLOCKS: usize = 1;
-    const BLOCKS_OF_ROW: usize = 2;
-    const SPARSE: usize = 14;
-
+impl Lanes for Sse41 {
     type Sums = [__m128i; 4];
-    type Activations = __m128i;
 
     #[inline(always)]
     fn sums(self, column: &Column) -> Self::Sums {
@@ -411,24 +413,6 @@ impl Tile for Sse41 {
                 _mm_loadu_si128(column.add(12).cast()),
             ]
         }
-    }
-
-    #[inline(always)]
-    fn activations(self, x: &[u8; 4]) -> __m128i {
-        // SAFETY: as above.
-        unsafe { _mm_set1_epi32(i32::from_le_bytes(*x)) }
-    }
-
-    #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: __m128i, w: &Group) -> Self::Sums {
-        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
-            // SAFETY: as above.
-            unsafe {
-                let pairs = _mm_maddubs_epi16(x, _mm_loadu_si128(w.as_ptr().cast()));
-                *sums = _mm_add_epi32(*sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
-            }
-        }
-        sums
     }
 
     #[inline(always)]
@@ -492,5 +476,33 @@ impl Tile for Sse41 {
             _mm_storeu_si128(out.as_mut_ptr().cast(), value);
         }
         out
+    }
+}
+
+impl Tile for Sse41 {
+    type Lanes = Self;
+    const LANES: Self = Self;
+    const ROWS: usize = 2;
+    const BLOCKS: usize = 1;
+    const BLOCKS_OF_ROW: usize = 2;
+    const SPARSE: usize = 14;
+    type Activations = __m128i;
+
+    #[inline(always)]
+    fn activations(self, x: &[u8; 4]) -> __m128i {
+        // SAFETY: as above.
+        unsafe { _mm_set1_epi32(i32::from_le_bytes(*x)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sums: Sums<Self>, x: __m128i, w: &Group) -> Sums<Self> {
+        for (sums, w) in sums.iter_mut().zip(w.as_chunks::<16>().0) {
+            // SAFETY: as above.
+            unsafe {
+                let pairs = _mm_maddubs_epi16(x, _mm_loadu_si128(w.as_ptr().cast()));
+                *sums = _mm_add_epi32(*sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+            }
+        }
+        sums
     }
 }
