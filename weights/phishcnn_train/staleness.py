@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 
-from .report import months
+from .pictures import months
 from .typed import Figures
 
 OLDEST = 12  # months after the training cut-off from which a model counts as stale

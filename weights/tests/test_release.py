@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 from conftest import WEIGHTS
-from phishcnn_train import card, release, report, staleness
+from phishcnn_train import card, pictures, release, report, staleness
 from phishcnn_train.__main__ import main
 from phishcnn_train.params import Params
 
@@ -255,8 +255,8 @@ def test_cards_say_what_the_metrics_say(path):
 def test_the_report_says_what_the_metrics_say(tmp_path):
     folder = WEIGHTS / "report"
     all_metrics = report.collect(WEIGHTS)
-    want = report.digest(all_metrics)
-    for name in report.PICTURES:
+    want = pictures.digest(all_metrics)
+    for name in pictures.PICTURES:
         png = (folder / f"{name}.png").read_bytes()
         shutil.copyfile(folder / f"{name}.png", tmp_path / f"{name}.png")
         assert want.encode() in png, f"{name}.png shows older metrics: run `python -m phishcnn_train report`"
@@ -267,18 +267,18 @@ def test_the_report_says_what_the_metrics_say(tmp_path):
 
 def test_a_changed_figure_changes_the_report(tmp_path):
     all_metrics = report.collect(WEIGHTS)
-    pictures = {name: b"" for name in report.PICTURES}
-    page = report.page(all_metrics, NAME, pictures)
+    drawn = {name: b"" for name in pictures.PICTURES}
+    page = report.page(all_metrics, NAME, drawn)
     all_metrics[NAME]["sets"]["test"]["engine"]["recall_at_fpr"]["0.01"]["recall"] = 0.12345
-    assert report.page(all_metrics, NAME, pictures) != page and "12.3" in report.page(all_metrics, NAME, pictures)
+    assert report.page(all_metrics, NAME, drawn) != page and "12.3" in report.page(all_metrics, NAME, drawn)
 
 
 def test_pictures_can_be_drawn(tmp_path):
     all_metrics = {n: m for n, m in report.collect(WEIGHTS).items() if n == NAME}
-    report.draw(all_metrics, NAME, tmp_path)
-    for name in report.PICTURES:
+    pictures.draw(all_metrics, NAME, tmp_path)
+    for name in pictures.PICTURES:
         png = (tmp_path / f"{name}.png").read_bytes()
-        assert png.startswith(b"\x89PNG") and report.digest(all_metrics).encode() in png and len(png) > 20_000
+        assert png.startswith(b"\x89PNG") and pictures.digest(all_metrics).encode() in png and len(png) > 20_000
 
 
 def test_the_report_is_one_file_and_shows_no_data_row():
