@@ -1,14 +1,14 @@
 //! The arithmetic that layers are made of, and the instruction sets that it is written for.
 //!
 //! Each kernel is written once, over a small piece that differs (`float.rs`: how many columns
-//! fit the registers; `int8.rs`: [`int8::Tile`]), and compiled again for each instruction set
+//! fit the registers; `tile.rs`: [`tile::Tile`]), and compiled again for each instruction set
 //! in the file named after the processor. The portable one is always there.
 
 mod float;
 mod int8;
-#[allow(unsafe_code)]
-mod listed;
 mod tanh;
+#[allow(unsafe_code)]
+mod tile;
 // What the processor brings beyond plain Rust; `native.rs` where that is nothing.
 #[cfg_attr(
     all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
@@ -129,7 +129,7 @@ impl Kernels {
     /// A convolution of an int8 model. `None` as above.
     pub(crate) fn convolve(self, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
         match self.0 {
-            Backend::Portable if cfg!(not(dsp)) => int8::convolve(int8::Portable, job, y),
+            Backend::Portable if cfg!(not(dsp)) => int8::convolve(tile::Portable, job, y),
             _ => native::convolve(self, job, y),
         }
     }

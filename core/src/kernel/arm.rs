@@ -5,7 +5,8 @@
 //! flash is dear, and nothing could choose between the two.
 
 use super::float::{self, Product};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Portable, Sums, Tile};
+use super::int8::{self, Convolve};
+use super::tile::{BLOCK, Group, Portable, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::asm;
 

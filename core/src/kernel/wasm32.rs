@@ -2,7 +2,8 @@
 //! are lacking, so that there is nothing to find out when it runs.
 
 use super::float::{self, Product};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Lanes, Sums, Tile};
+use super::int8::{self, Convolve};
+use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::wasm32::*;
 

@@ -1,7 +1,8 @@
 //! Kernels for x86-64, and which of them the processor has.
 
 use super::float::{self, Product, Width};
-use super::int8::{self, BLOCK, Column, Convolve, Group, Lanes, Sums, Tile};
+use super::int8::{self, Convolve};
+use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
