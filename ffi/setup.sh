@@ -2,6 +2,7 @@
 # Installs what the tests of the C library need, on Debian. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/apt.sh
 
 packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev cmake pkg-config valgrind curl
   # The integrations' real programs.
@@ -10,8 +11,6 @@ packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev cmake pkg-config v
   gcc-arm-none-eabi libnewlib-arm-none-eabi rustc-web cargo-web rust-web-src rust-web-llvm lld-22
   # aarch64: a linker, a C library, an emulator.
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
-# Node.js runs WebAssembly; it often comes from elsewhere than Debian.
-command -v node >/dev/null || packages+=(nodejs)
 
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
@@ -27,6 +26,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
     install -y -qq --no-install-recommends --no-remove "${missing[@]}" >/dev/null
 fi
+
+# WebAssembly runs in it.
+node_install
 
 # Debian's qemu-system-arm would remove a newer qemu-utils: unpacked into a folder, it does not.
 qemu=target/qemu

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 . ../../tools/apt.sh
 
-command -v npm >/dev/null || apt_install nodejs npm
+node_install
 [ -x .venv/bin/python ] || python3 -m venv .venv
 cmp -s requirements.lock .venv/phishcnn-lock || {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

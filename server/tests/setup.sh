@@ -5,9 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/browser"
 . ../../../tools/apt.sh
 apt_install chromium postgresql
-# Node.js often comes from elsewhere than Debian.
-command -v node >/dev/null || apt_install nodejs
-command -v npm >/dev/null || apt_install npm
+node_install
 cmp -s package-lock.json node_modules/.phishcnn-lock || {
   npm ci --silent --no-audit --no-fund
   cp package-lock.json node_modules/.phishcnn-lock
