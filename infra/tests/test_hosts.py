@@ -216,15 +216,27 @@ def test_a_service_that_hangs_is_restarted(fleet):
     assert score(host.address)[0] == 200
 
 
-def test_a_slow_restart_is_not_restarted(fleet):
+def test_health_checks_in_quick_succession_restart_nothing(fleet):
+    host = fleet.hosts["canary"]
+    pid = main_pid(host)
+    host.run("for _ in $(seq 12); do systemctl start phishcnn-health.service; done")
+    assert main_pid(host) == pid
+
+
+def test_a_restart_is_left_alone_however_slow(fleet):
     host = fleet.hosts["canary"]
     slow = "/run/systemd/system/phishcnn.service.d"
     host.run(f"mkdir {slow} && printf '[Service]\\nExecStartPre=/bin/sleep 8\\n' >{slow}/slow.conf")
-    # Longer than the health check waits for an answer, from the last check before to the first one after.
-    host.run("systemctl daemon-reload && systemctl restart phishcnn.service")
-    pid = main_pid(host)
-    time.sleep(3)
-    assert main_pid(host) == pid
+    host.run("systemctl daemon-reload")
+
+    def restarts():
+        return host.run("systemctl show phishcnn-restart.service -p ExecMainStartTimestampMonotonic").stdout
+
+    # A check is under way when somebody restarts the service, and the next is due, for longer than checks wait.
+    before = restarts()
+    check = "systemctl start --no-block phishcnn-health.service"
+    host.run(f"kill -STOP {main_pid(host)} && {check} && sleep 0.5 && systemctl restart phishcnn.service")
+    assert score(host.address)[0] == 200 and restarts() == before
     host.run(f"rm -r {slow} && systemctl daemon-reload")
 
 
