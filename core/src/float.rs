@@ -14,7 +14,6 @@ impl Numbers for Float {
     type Value = f32;
     type Sum = f32;
     type Wide = f32;
-    const TILE: usize = 64;
     const LOWEST: f32 = f32::NEG_INFINITY;
 
     fn embed(

@@ -25,7 +25,6 @@ impl Numbers for Int8 {
     type Value = u8;
     type Sum = u32;
     type Wide = i16;
-    const TILE: usize = 64;
     const LOWEST: u8 = 0;
 
     fn embed(
@@ -107,9 +106,13 @@ impl Numbers for Int8 {
             relu: layer.activation == Activation::Relu,
             residual,
             zero: layer.zero,
-            table: layer.table.first_chunk(),
+            indices: !layer.table.is_empty(),
         };
-        self.0.convolve(&job, y)
+        self.0.convolve(&job, y)?;
+        if let Some(table) = layer.table.first_chunk() {
+            self.0.look_up(table, y);
+        }
+        Some(())
     }
 
     fn larger(a: u8, b: u8) -> u8 {

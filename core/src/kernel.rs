@@ -144,6 +144,15 @@ impl Kernels {
         }
     }
 
+    /// Replaces each value by its table's entry, not below zero.
+    pub(crate) fn look_up(self, table: &[u8; 256], values: &mut [u8]) {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(target_os = "none")))]
+            Backend::Avx512Vnni => native::look_up(self, table, values),
+            _ => int8::look_up(table, values),
+        }
+    }
+
     /// Takes rows into the maxima and the sums of their columns.
     pub(crate) fn pool(self, rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
         match self.0 {

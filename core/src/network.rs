@@ -28,8 +28,6 @@ pub(crate) trait Numbers: Copy {
     type Sum: bytemuck::Pod;
     /// Activations of the dense layers.
     type Wide: bytemuck::Pod;
-    /// Positions that are embedded before the stages run, where there is an operating system.
-    const TILE: usize;
     /// Not above any other value.
     const LOWEST: Self::Value;
 
@@ -77,10 +75,10 @@ pub(crate) trait Numbers: Copy {
 pub(crate) const SMALL_TILE: usize = 16;
 
 /// Positions that are embedded before the stages run: more read the weights less often.
-const fn tile<N: Numbers>() -> usize {
-    let small = cfg!(all(target_os = "none", not(target_arch = "wasm32")));
-    if small { SMALL_TILE } else { N::TILE }
-}
+const TILE: usize = match cfg!(all(target_os = "none", not(target_arch = "wasm32"))) {
+    true => SMALL_TILE,
+    false => 256,
+};
 
 /// Rows in each stage's buffer, then in the readout's.
 ///
@@ -106,7 +104,7 @@ fn capacities(layers: &Layers<'_>, tile: usize) -> impl Iterator<Item = Option<u
 
 /// Scratch memory in bytes, from the sizes in which [`run`] cuts it up.
 pub(crate) fn scratch_len<N: Numbers>(layers: &Layers<'_>) -> Option<usize> {
-    scratch_len_of::<N>(layers, tile::<N>())
+    scratch_len_of::<N>(layers, TILE)
 }
 
 /// The same for tiles of another size.
@@ -216,7 +214,7 @@ fn run_checked<N: Numbers>(
     let mut buffers = heapless::Vec::<Buffer<'_, N::Value>, { STAGES_MAX + 1 }>::new();
     let mut channels = layers.embedding.channels;
     let mut stages = layers.stages.iter();
-    for rows in capacities(layers, tile::<N>()) {
+    for rows in capacities(layers, TILE) {
         let values = cut(&mut scratch, rows? * channels.get())?;
         let mut buffer = Buffer { values, channels, rows: 0, alike: 0..0 };
         if let Some(Stage::Convolution(convolution)) = stages.next() {
@@ -238,7 +236,7 @@ fn run_checked<N: Numbers>(
     // (Not a `for` loop: from inside, a chain of iterators is a loop for each.)
     let mut tokens = tokens;
     tokens.try_for_each(|token| {
-        if pending == tile::<N>() {
+        if pending == TILE {
             sequence.advance()?;
             pending = 0;
         }

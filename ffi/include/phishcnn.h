@@ -53,8 +53,13 @@
 /* major * 1,000,000 + minor * 1,000 + patch */
 #define PHISHCNN_VERSION_NUMBER 1000
 
-/* Scratch memory that the embedded model needs, in bytes. */
-#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 10480
+/* Scratch memory that the embedded model needs, in bytes: less on bare metal, where a
+ * model computes fewer positions at once. */
+#if defined(__unix__) || defined(__APPLE__) || defined(_WIN32) || defined(__wasm__)
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 30448
+#else
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 5488
+#endif
 /* Segments that phishcnn_explain finds at most with the embedded model. */
 #define PHISHCNN_EMBEDDED_MAX_SEGMENTS 256
 /* SHA-256 of the embedded model: its identity. */

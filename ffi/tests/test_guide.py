@@ -165,13 +165,14 @@ def table(package, bare_metal, qemu, tmp_path):
     one = sizes(link(bare_metal, tmp_path / "one.o", one))[0] - model
     output = "\n".join(firmware(bare_metal, qemu, tmp_path))
     load, score, explain = map(int, re.search(r"stack load (\d+) score (\d+) explain (\d+)", output).groups())
-    memory = int(re.search(r"model (\d+) bytes", output)[1])
+    memory, scratch = map(int, re.search(r"model (\d+) bytes, scratch (\d+)", output).groups())
     flash, ram = sizes(tmp_path / "firmware.elf")
     lines += [
         "",
         "| Cortex-M4F, the embedded model | flash | RAM | stack |",
         "|---|---|---|---|",
         f"| `phishcnn_model` | | {memory:,} | |",
+        f"| scratch | | {scratch:,} | |",
         f"| code: load the embedded model | {one:,} with score | | {load:,} |",
         f"| code: score | | | {score:,} |",
         f"| code: every function, explain | {every:,} | | {explain:,} |",

@@ -42,8 +42,8 @@ pub(crate) struct Convolve<'a> {
     pub(crate) residual: Option<Residual<'a>>,
     /// The activation that stands for zero.
     pub(crate) zero: u8,
-    /// The activation by requantised sum, from -128 on, where it is no clamp.
-    pub(crate) table: Option<&'a [u8; 256]>,
+    /// Writes requantised sums from -128 on, as 0 to 255, for [`look_up`], instead of activations.
+    pub(crate) indices: bool,
 }
 
 /// What is added to the sums behind relu: the input, in the scale of the sums.
@@ -79,6 +79,14 @@ pub(crate) fn dots(x: &[i16], w: &[u8]) -> [i32; 4] {
         *sum = products.fold(0, i32::wrapping_add);
     }
     sums
+}
+
+/// `Kernels::look_up`.
+#[inline(always)]
+pub(crate) fn look_up(table: &[u8; 256], values: &mut [u8]) {
+    for value in values {
+        *value = (table[usize::from(*value)] as i8).max(0) as u8;
+    }
 }
 
 /// `Kernels::pool`.
@@ -203,6 +211,14 @@ fn strip<T: Tile, const B: usize>(
     y: &mut [u8],
 ) -> Option<()> {
     let columns = Columns::<B>::read(job, block)?;
+    while T::ROWS >= 12 && row + 12 <= job.rows {
+        part::<T, 12, B>(tile, job, &columns, row, y)?;
+        row += 12;
+    }
+    while T::ROWS >= 8 && row + 8 <= job.rows {
+        part::<T, 8, B>(tile, job, &columns, row, y)?;
+        row += 8;
+    }
     while T::ROWS >= 4 && row + 4 <= job.rows {
         part::<T, 4, B>(tile, job, &columns, row, y)?;
         row += 4;
@@ -374,16 +390,10 @@ fn store<L: Lanes, const B: usize>(
     let y = y.get_mut(row * job.columns.get() + columns.block * BLOCK..)?;
     let y: &mut [[u8; BLOCK]; B] = y.as_chunks_mut().0.first_chunk_mut()?;
     for (y, (sums, multiplier)) in y.iter_mut().zip(sums.iter().zip(columns.multiplier)) {
-        *y = match job.table {
-            None => lanes.requantise(*sums, multiplier, job.zero.into(), low, MAX),
-            Some(table) => look_up(table, lanes.requantise(*sums, multiplier, 128, 0, u8::MAX)),
+        *y = match job.indices {
+            false => lanes.requantise(*sums, multiplier, job.zero.into(), low, MAX),
+            true => lanes.requantise(*sums, multiplier, 128, 0, u8::MAX),
         };
     }
     Some(())
-}
-
-/// Activations from a table. (Not inlined: rare, and most of the code otherwise.)
-#[inline(never)]
-fn look_up(table: &[u8; 256], at: [u8; BLOCK]) -> [u8; BLOCK] {
-    at.map(|at| (table[usize::from(at)] as i8).max(0) as u8)
 }

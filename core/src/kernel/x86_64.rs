@@ -154,6 +154,40 @@ fn pool_avx2(rows: &[u8], maxima: &mut [u8], sums: &mut [u32]) {
     int8::pool(rows, maxima, sums);
 }
 
+pub(super) fn look_up(_: Kernels, table: &[u8; 256], values: &mut [u8]) {
+    // SAFETY: `Kernels::look_up` calls this for AVX-512 only.
+    unsafe { look_up_avx512(table, values) }
+}
+
+/// The table lies in four registers, as 128 pairs of entries; each value finds its pair by its
+/// upper seven bits. (Permutations of bytes are an extension that not all have.)
+#[target_feature(enable = "avx512f,avx512bw")]
+fn look_up_avx512(table: &[u8; 256], values: &mut [u8]) {
+    let zero = _mm512_setzero_si512();
+    // SAFETY: four times 64 bytes are the table.
+    let [a, b, c, d] = [0, 64, 128, 192].map(|from| unsafe {
+        _mm512_max_epi8(_mm512_loadu_si512(table.as_ptr().add(from).cast()), zero)
+    });
+    let (chunks, rest) = values.as_chunks_mut::<32>();
+    for chunk in chunks {
+        // SAFETY: 32 bytes are read and written.
+        unsafe {
+            let value = _mm512_cvtepu8_epi16(_mm256_loadu_si256(chunk.as_ptr().cast()));
+            let pair = _mm512_srli_epi16::<1>(value);
+            let upper = _mm512_test_epi16_mask(value, _mm512_set1_epi16(128));
+            let pair = _mm512_mask_blend_epi16(
+                upper,
+                _mm512_permutex2var_epi16(a, pair, b),
+                _mm512_permutex2var_epi16(c, pair, d),
+            );
+            let odd = _mm512_and_si512(value, _mm512_set1_epi16(1));
+            let entry = _mm512_srlv_epi16(pair, _mm512_slli_epi16::<3>(odd));
+            _mm256_storeu_si256(chunk.as_mut_ptr().cast(), _mm512_cvtepi16_epi8(entry));
+        }
+    }
+    int8::look_up(table, rest);
+}
+
 /// Only used inside functions that enable its instructions.
 #[derive(Clone, Copy)]
 struct Avx512Vnni;

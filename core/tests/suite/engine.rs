@@ -7,7 +7,8 @@ use phishcnn_core::{Error, Model, as_bytes_mut};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const BYTES: Input = Input::Bytes { max: 256, tables: "bytes+parts" };
+/// Longer URLs than one tile of positions (256).
+const BYTES: Input = Input::Bytes { max: 530, tables: "bytes+parts" };
 
 /// Together every layer kind and option, the limits, and sizes around the engine's tiles (16
 /// positions; 8 and 1 columns).
@@ -106,7 +107,7 @@ fn architectures() -> Vec<Architecture> {
         ),
         url_bytes(3, deepest, "logit"),
         Architecture {
-            input: Input::Bytes { max: 256, tables: "bytes+parts+trigrams" },
+            input: Input::Bytes { max: 530, tables: "bytes+parts+trigrams" },
             width: 7,
             layers: vec![conv(3, 9, "relu"), Pool("max+avg"), last()],
             output: "logit",
@@ -218,12 +219,12 @@ fn all_layers_at_all_lengths() {
         let model = Model::load(&file).unwrap_or_else(|e| panic!("{e} {architecture:?}"));
         let network = Network::read(&file);
         let mut random = Random(seed);
-        let edges = [47, 48, 49, 63, 64, 65, 100, 199, 200, 201, 255, 256, 257, 300];
+        let edges = [47, 48, 49, 63, 64, 65, 100, 199, 200, 201, 255, 256, 257, 300, 513, 600];
         for length in (1..=34).chain(edges) {
             let url = url_of_length(length, &mut random);
             let is_bytes = matches!(architecture.input, Input::Bytes { .. });
             let count = network.tokens(url.as_bytes()).unwrap().0.len();
-            assert!(!is_bytes || count == length.min(count.max(256)) || count == 20, "{url}");
+            assert!(!is_bytes || count == length.min(count.max(530)) || count == 20, "{url}");
             check(&model, &network, url.as_bytes()).unwrap();
         }
         for url in [&b""[..], b" ", b"http://", b"http://u:p@A.b:81/\xff\0?q#f", "é😀".as_bytes()]

@@ -105,6 +105,6 @@ int main(void) {
          (unsigned long)((uint64_t)ticks * 2 * LOOPS / loop / strlen(urls[0])));
   printf("stack load %u score %u explain %u\n", (unsigned)load_stack, (unsigned)score_stack,
          (unsigned)explain_stack);
-  printf("model %u bytes\n", (unsigned)sizeof model);
+  printf("model %u bytes, scratch %u\n", (unsigned)sizeof model, (unsigned)sizeof scratch);
   return 0;
 }

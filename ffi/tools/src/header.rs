@@ -105,8 +105,16 @@ fn constants() -> Result<String, Box<dyn error::Error>> {
     writeln!(out, "#define PHISHCNN_VERSION_NUMBER {all}\n")?;
 
     let model = Model::load(phishcnn_weights::COMPACT).map_err(|e| e.to_string())?;
-    writeln!(out, "/* Scratch memory that the embedded model needs, in bytes. */")?;
+    writeln!(out, "/* Scratch memory that the embedded model needs, in bytes: less on bare metal, where a")?;
+    writeln!(out, " * model computes fewer positions at once. */")?;
+    writeln!(
+        out,
+        "#if defined(__unix__) || defined(__APPLE__) || defined(_WIN32) || defined(__wasm__)"
+    )?;
     writeln!(out, "#define PHISHCNN_EMBEDDED_SCRATCH_SIZE {}", model.scratch_len())?;
+    writeln!(out, "#else")?;
+    writeln!(out, "#define PHISHCNN_EMBEDDED_SCRATCH_SIZE {}", model.bare_metal_scratch_len())?;
+    writeln!(out, "#endif")?;
     writeln!(out, "/* Segments that phishcnn_explain finds at most with the embedded model. */")?;
     writeln!(out, "#define PHISHCNN_EMBEDDED_MAX_SEGMENTS {}", model.max_segments())?;
     writeln!(out, "/* SHA-256 of the embedded model: its identity. */")?;
