@@ -127,12 +127,15 @@ def quantize(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate as run
-    from .evaluate import standard_sets
+    from .evaluate import measure_again, standard_sets
 
     sets = standard_sets(Path(args.data)) if args.data else {}
     sets |= dict(item.split("=", 1) for item in args.set)
     if not sets:
         raise DataError("nothing to report on: give --data or --set")
+    if args.cost:
+        print(measure_again(Path(args.model), sets["test"], Path(args.output) if args.output else None)["cost"])
+        return
     run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
 
 
@@ -276,6 +279,9 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=FILE[:FILTER…][,FILE…]",
         help="a set to report on; filters: label=0, label=1, with=TAG, without=TAG, every=N; may be repeated",
+    )
+    sub.add_argument(
+        "--cost", action="store_true", help="measure only size, memory and time, anew in the JSON that is there"
     )
     sub.add_argument("-o", "--output", help="JSON to write (default: models/NAME.metrics.json beside the model)")
     sub.add_argument("--threads", type=int, default=1, help="threads of the wheel (default: 1)")

@@ -148,7 +148,7 @@ def _sets(all_metrics: Figures, main: str) -> Any:
     right.set_yticklabels([SETS[n] for n in names])
     right.invert_yaxis()
     right.grid(axis="y", visible=False)
-    right.legend(loc="lower right")
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
     _percent(right.xaxis)
     return figure
 

@@ -2,6 +2,7 @@
 and the wheel scores the exported file as JAX does."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -160,6 +161,11 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
     assert result["largest_logit_difference"] < 1e-4
     assert result["slices"]["tag"]["login"]["legitimate_rows"] > 20
     assert result["rows_of"] == "t.tsv"
+    again = evaluate.measure_again(path, str(rows))
+    assert {k: v for k, v in again.items() if k != "cost"} == {
+        k: v for k, v in json.loads(evaluate.dumps(metrics)).items() if k != "cost"
+    }
+    assert again["cost"].keys() == metrics["cost"].keys() and again["cost"]["microseconds_per_url"] > 0
     told = card.text(path, metrics, tiny)
     assert all(part in told for part in ("| login |", "| sign-in |", "| phishing | shortener |", "1:1,000"))
 

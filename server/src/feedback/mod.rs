@@ -196,6 +196,21 @@ impl Counts {
     }
 }
 
+/// Keeps an entry, in the order of the columns; what is said again replaces what was said. (Both
+/// databases read these three.)
+const INSERT: &str =
+    "INSERT INTO feedback VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+     ON CONFLICT (key) DO UPDATE SET label = excluded.label, feedback = excluded.feedback,
+         time = excluded.time, origin = excluded.origin, model = excluded.model,
+         logit = excluded.logit, probability = excluded.probability, verdict = excluded.verdict,
+         note = excluded.note";
+/// By label and feedback.
+const COUNT: &str = "SELECT label, feedback, count(*) FROM feedback GROUP BY label, feedback";
+/// Entries from a time on.
+const SELECT: &str = "SELECT url, label, feedback, client, time, origin, note,
+         model, logit, probability, verdict
+     FROM feedback WHERE time >= $1 ORDER BY time, key";
+
 /// A place that keeps entries. Its methods block.
 pub(crate) trait Store: Send {
     /// Keeps all of them, durably, or none.

@@ -8,7 +8,7 @@ use ::postgres::{Client, Config, NoTls, Row};
 use jiff::Timestamp;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Counts, Entry, Kept, Scored, Store, StoreError};
+use super::{COUNT, Counts, Entry, INSERT, Kept, SELECT, Scored, Store, StoreError};
 use phishcnn_cli::failure::Failure;
 
 /// In order; the table `phishcnn_migrations` tells how many of them a database has had.
@@ -88,14 +88,7 @@ fn migrate(client: &mut Client) -> Result<(), StoreError> {
 impl Store for Postgres {
     fn write(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         let mut change = self.client.transaction()?;
-        let insert = change.prepare(
-            "INSERT INTO feedback VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-             ON CONFLICT (key) DO UPDATE SET label = excluded.label,
-                 feedback = excluded.feedback, time = excluded.time, origin = excluded.origin,
-                 model = excluded.model, logit = excluded.logit,
-                 probability = excluded.probability, verdict = excluded.verdict,
-                 note = excluded.note",
-        )?;
+        let insert = change.prepare(INSERT)?;
         for Kept { key, client, entry } in Kept::all(entries, &self.salt) {
             let scored = entry.scored.as_ref();
             // PostgreSQL's text has no NUL.
@@ -123,8 +116,7 @@ impl Store for Postgres {
 
     fn counts(&mut self) -> Result<Counts, StoreError> {
         let mut counts = Counts::default();
-        let query = "SELECT label, feedback, count(*) FROM feedback GROUP BY label, feedback";
-        for row in self.client.query(query, &[])? {
+        for row in self.client.query(COUNT, &[])? {
             let count = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default();
             counts.add(row.try_get(0)?, row.try_get(1)?, count);
         }
@@ -139,10 +131,7 @@ impl Store for Postgres {
         let failed = |error: ::postgres::Error| StoreError::from(error).failure();
         // An export may take longer than an answer to a client.
         self.client.batch_execute("SET statement_timeout = 0").map_err(failed)?;
-        let query = "SELECT url, label, feedback, client, time, origin, note,
-                         model, logit, probability, verdict
-                     FROM feedback WHERE time >= $1 ORDER BY time, key";
-        let mut rows = self.client.query_raw(query, [since.as_second()]).map_err(failed)?;
+        let mut rows = self.client.query_raw(SELECT, [since.as_second()]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             sink(entry(&row).map_err(failed)?)?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Counts, Entry, Kept, Scored, Store, StoreError};
+use super::{COUNT, Counts, Entry, INSERT, Kept, SELECT, Scored, Store, StoreError};
 use phishcnn_cli::failure::Failure;
 
 /// In order; how many of them a file has had is its `user_version`.
@@ -60,14 +60,7 @@ impl Store for Sqlite {
     fn write(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         let change = self.connection.transaction()?;
         {
-            let mut insert = change.prepare_cached(
-                "INSERT INTO feedback VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-                 ON CONFLICT (key) DO UPDATE SET label = excluded.label,
-                     feedback = excluded.feedback, time = excluded.time, origin = excluded.origin,
-                     model = excluded.model, logit = excluded.logit,
-                     probability = excluded.probability, verdict = excluded.verdict,
-                     note = excluded.note",
-            )?;
+            let mut insert = change.prepare_cached(INSERT)?;
             for Kept { key, client, entry } in Kept::all(entries, &self.salt) {
                 let scored = entry.scored.as_ref();
                 insert.execute(params![
@@ -91,9 +84,7 @@ impl Store for Sqlite {
 
     fn counts(&mut self) -> Result<Counts, StoreError> {
         let mut counts = Counts::default();
-        let mut query = self.connection.prepare_cached(
-            "SELECT label, feedback, count(*) FROM feedback GROUP BY label, feedback",
-        )?;
+        let mut query = self.connection.prepare_cached(COUNT)?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         for row in rows {
             let (label, right, count): (bool, bool, i64) = row?;
@@ -108,14 +99,7 @@ impl Store for Sqlite {
         sink: &mut dyn FnMut(Entry) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let failed = |error: rusqlite::Error| StoreError::from(error).failure();
-        let mut query = self
-            .connection
-            .prepare(
-                "SELECT url, label, feedback, client, time, origin, note,
-                     model, logit, probability, verdict
-                 FROM feedback WHERE time >= ?1 ORDER BY time, key",
-            )
-            .map_err(failed)?;
+        let mut query = self.connection.prepare(SELECT).map_err(failed)?;
         let rows = query.query_map([since.as_second()], entry).map_err(failed)?;
         for row in rows {
             sink(row.map_err(failed)?)?;
