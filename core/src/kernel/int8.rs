@@ -211,14 +211,6 @@ fn strip<T: Tile, const B: usize>(
     y: &mut [u8],
 ) -> Option<()> {
     let columns = Columns::<B>::read(job, block)?;
-    while T::ROWS >= 12 && row + 12 <= job.rows {
-        part::<T, 12, B>(tile, job, &columns, row, y)?;
-        row += 12;
-    }
-    while T::ROWS >= 8 && row + 8 <= job.rows {
-        part::<T, 8, B>(tile, job, &columns, row, y)?;
-        row += 8;
-    }
     while T::ROWS >= 4 && row + 4 <= job.rows {
         part::<T, 4, B>(tile, job, &columns, row, y)?;
         row += 4;
