@@ -240,9 +240,9 @@ def readme(all_metrics: dict[str, Figures], main: str) -> str:
     for name, m in all_metrics.items():
         cells = []
         for s in sets:
-            points = m["sets"][s]["engine"]["recall_at_fpr"] if s in m["sets"] else {}
-            told = [f"{100 * p['recall']:.1f}" if p["resolvable"] else "?" for r, p in points.items() if r != "0.0001"]
-            cells.append(" / ".join(told) or "–")
+            found = m["sets"].get(s)
+            points = [found["engine"]["recall_at_fpr"][rate] for rate in ("0.01", "0.001")] if found else []
+            cells.append(" / ".join(f"{100 * p['recall']:.1f}" if p["resolvable"] else "?" for p in points) or "–")
         title = f"**{called(name)}**" if name == main else called(name)
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     for name, (_, caption) in PICTURES.items():

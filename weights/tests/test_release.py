@@ -265,6 +265,12 @@ def test_the_report_says_what_the_metrics_say(tmp_path):
         assert (tmp_path / name).read_text() == (folder / name).read_text(), f"{name} is out of date"
 
 
+def test_the_table_has_the_order_of_its_title():
+    test = json.loads((WEIGHTS / f"models/{NAME}.metrics.json").read_text())["sets"]["test"]["engine"]["recall_at_fpr"]
+    row = next(line for line in (WEIGHTS / "report/README.md").read_text().splitlines() if line.startswith("| **"))
+    assert row.split(" | ")[1] == f"{100 * test['0.01']['recall']:.1f} / {100 * test['0.001']['recall']:.1f}"
+
+
 def test_a_changed_figure_changes_the_report(tmp_path):
     all_metrics = report.collect(WEIGHTS)
     drawn = {name: b"" for name in pictures.PICTURES}
