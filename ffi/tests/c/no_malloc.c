@@ -40,7 +40,7 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
 
 int main(int argc, char **argv) {
   static phishcnn_model model;
-  static PHISHCNN_ALIGNED unsigned char scratch[PHISHCNN_EMBEDDED_SCRATCH_SIZE];
+  static PHISHCNN_ALIGNED unsigned char scratch[1 << 20]; /* enough for either model */
   static phishcnn_segment segments[PHISHCNN_EMBEDDED_MAX_SEGMENTS];
   static char path[2000];
   const char *url = "http://paypal.com.example.ru/webscr?cmd=_login";
