@@ -134,6 +134,8 @@ def evaluate(args: argparse.Namespace) -> None:
     if not sets:
         raise DataError("nothing to report on: give --data or --set")
     if args.cost:
+        if "test" not in sets:
+            raise DataError("--cost times the rows of test: give --data or --set test=FILE")
         print(measure_again(Path(args.model), sets["test"], Path(args.output) if args.output else None)["cost"])
         return
     run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
