@@ -4,6 +4,7 @@
 //! fit the registers; `tile.rs`: [`tile::Tile`]), and compiled again for each instruction set
 //! in the file named after the processor. The portable one is always there.
 
+#[allow(unsafe_code)]
 mod float;
 mod int8;
 mod tanh;
@@ -25,7 +26,8 @@ pub(crate) use int8::{Convolve, MAX, Residual, integer, requantise};
 pub(crate) use tanh::tanh;
 
 /// Which kernels a model runs on: chosen once, when it is loaded, from what the processor has.
-/// All give the same bits.
+/// For int8 models all give the same bits; for f32 models so do those that fuse multiply-adds (AVX2,
+/// AVX-512, NEON), and those that do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
@@ -33,7 +35,7 @@ pub enum Backend {
     Portable,
     /// x86-64 with SSE4.1.
     Sse41,
-    /// x86-64 with AVX2.
+    /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512 (F, BW, VL) and its neural-network instructions (VNNI).
     Avx512Vnni,

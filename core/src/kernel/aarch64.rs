@@ -1,7 +1,7 @@
 //! Kernels for aarch64: NEON, which every such processor has, and the product of four bytes
 //! (`sdot`), which most have.
 
-use super::float::{self, Product};
+use super::float::{self, Product, Width};
 use super::int8::{self, Convolve};
 use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
@@ -34,7 +34,7 @@ fn has_dotprod() -> bool {
 }
 
 pub(super) fn multiply_add(_: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
-    float::multiply_add(float::Narrow, product, y)
+    float::multiply_add(Neon, product, y)
 }
 
 pub(super) fn convolve(kernels: Kernels, job: &Convolve<'_>, y: &mut [u8]) -> Option<()> {
@@ -138,6 +138,33 @@ impl Lanes for Neon {
             vst1q_u8(out.as_mut_ptr(), vmaxq_u8(value, vdupq_n_u8(low)));
         }
         out
+    }
+}
+
+impl Width for Neon {
+    const ROWS: usize = 6;
+    const WIDE: usize = 16;
+    const WIDE_ROW: usize = 112;
+
+    #[inline(always)]
+    fn axpy<const C: usize>(self, sums: &mut [f32; C], x: f32, w: &[[u8; 4]; C]) {
+        let (sums, rest) = sums.as_chunks_mut::<4>();
+        let (w, rest_of_w) = w.as_chunks::<4>();
+        for (sums, w) in sums.iter_mut().zip(w) {
+            // SAFETY: above; the load needs no alignment.
+            unsafe {
+                let sum = vld1q_f32(sums.as_ptr());
+                let sum = vfmaq_n_f32(sum, vld1q_f32(w.as_ptr().cast()), x);
+                vst1q_f32(sums.as_mut_ptr(), sum);
+            }
+        }
+        for (sum, w) in rest.iter_mut().zip(rest_of_w) {
+            // SAFETY: above.
+            *sum = unsafe {
+                let w = vdup_n_f32(float::weight(w));
+                vget_lane_f32::<0>(vfma_n_f32(vdup_n_f32(*sum), w, x))
+            };
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Products of f32 in a shape that compilers vectorise over columns. Each output is summed in
-//! one fixed order, without fused multiply-adds, whatever the width: all backends agree in
-//! every bit.
+//! Products of f32, in registers over columns. Each output is summed in one fixed order, whatever
+//! the width: backends that fuse multiply-adds (AVX2, AVX-512, NEON) agree in every bit, and so do
+//! those that cannot. Between the two, a logit differs by its rounding.
 //!
 //! Behind relu most activations are zero: rows whose zeros pay to skip are multiplied one by
 //! one without them ([`Scan`]), others in tiles of four. Which, is decided by the activations
@@ -48,9 +48,18 @@ pub(crate) struct Product<'a> {
 
 /// What an instruction set brings.
 pub(super) trait Width: Copy {
-    /// Columns of a tile of four rows, and of a single row, whose sums the registers hold.
+    /// Rows and columns of a tile, and columns of a single row, whose sums the registers hold.
+    const ROWS: usize;
     const WIDE: usize;
     const WIDE_ROW: usize;
+
+    /// `sums[c] += x · w[c]`, as BLAS names it.
+    #[inline(always)]
+    fn axpy<const C: usize>(self, sums: &mut [f32; C], x: f32, w: &[[u8; 4]; C]) {
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum += x * weight(w);
+        }
+    }
 
     /// Writes the indices, counted from `first`, of values that are not zero; how many. `list`
     /// is at least as long as `x`.
@@ -72,6 +81,8 @@ pub(super) trait Width: Copy {
 pub(super) struct Narrow;
 
 impl Width for Narrow {
+    // (A microcontroller has half of the registers, and little flash.)
+    const ROWS: usize = if cfg!(target_os = "none") { 2 } else { 4 };
     const WIDE: usize = 8;
     const WIDE_ROW: usize = 16;
 }
@@ -80,6 +91,8 @@ impl Width for Narrow {
 const LIST: usize = if cfg!(target_os = "none") { 512 } else { 2048 };
 /// Most rows.
 const SCAN_ROWS: usize = 64;
+/// Most values of a row, and as many rows of weights, that a block has.
+const DEPTH: usize = 64;
 /// Skipping zeros pays when at most this many of 16 values are not zero.
 const SPARSE: usize = 8;
 
@@ -121,10 +134,10 @@ impl Scan {
         (count * 16 <= first * SPARSE).then_some(rows)
     }
 
-    /// What an output row reads of `x`, ascending.
+    /// Those of a row, ascending.
     #[inline(always)]
-    fn window(&self, row: usize, rows: usize) -> Option<&[u16]> {
-        let (start, end) = (*self.starts.get(row)?, *self.starts.get(row + rows)?);
+    fn row(&self, row: usize) -> Option<&[u16]> {
+        let (start, end) = (*self.starts.get(row)?, *self.starts.get(row + 1)?);
         self.list.get(usize::from(start)..usize::from(end))
     }
 }
@@ -134,31 +147,25 @@ impl Scan {
 pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     let columns = product.columns.get();
     let depth = product.w.len() / product.columns / product.taps;
+    for y in y.chunks_exact_mut(columns) {
+        y.iter_mut().zip(product.bias).for_each(|(y, bias)| *y = weight(bias));
+    }
     let mut row = 0;
     let mut scan = Scan { list: [0; LIST], starts: [0; SCAN_ROWS + 1] };
     while row < product.rows {
         let Some(rows) = scan.rows(width, product, depth, row) else { break };
         let x = product.x.get(row * product.stride..)?;
-        for r in 0..rows {
-            let list = scan.window(r, depth.checked_div(product.stride)?)?;
-            let y = y.get_mut((row + r) * columns..)?.get_mut(..columns)?;
-            listed_row::<T>(product, x, list, r * product.stride, y)?;
+        for (tap, w) in product.w.chunks_exact((product.stride * columns).max(1)).enumerate() {
+            for r in 0..rows {
+                let y = y.get_mut((row + r) * columns..)?.get_mut(..columns)?;
+                let first = (r + tap) * product.stride;
+                listed_row(width, w, x, scan.row(r + tap)?, first, y)?;
+            }
         }
         row += rows;
     }
-    while row + 4 <= product.rows {
-        let y = y.get_mut(row * columns..)?;
-        tile_rows::<T, 4>(product, product.x.get(row * product.stride..)?, depth, y)?;
-        row += 4;
-        // The last tile goes back over rows that are there: faster than one row after another.
-        if row < product.rows && row + 4 > product.rows {
-            row = product.rows - 4;
-        }
-    }
-    while row < product.rows {
-        let y = y.get_mut(row * columns..)?;
-        tile_rows::<T, 1>(product, product.x.get(row * product.stride..)?, depth, y)?;
-        row += 1;
+    if row < product.rows {
+        rows_from(width, product, depth, row, y)?;
     }
     product.activation.apply(y);
     Some(())
@@ -167,139 +174,173 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
 /// One row without its zeros, all columns.
 #[inline(always)]
 fn listed_row<T: Width>(
-    product: &Product<'_>,
+    width: T,
+    w: Weights<'_>,
     x: &[f32],
     list: &[u16],
     first: usize,
     y: &mut [f32],
 ) -> Option<()> {
-    let columns = product.columns.get();
+    let columns = y.len();
     let mut column = 0;
     while T::WIDE_ROW >= 112 && column + 112 <= columns {
-        listed::<112>(product, x, list, first, column, y)?;
+        listed::<T, 112>(width, w, x, list, first, column, y)?;
         column += 112;
     }
     while T::WIDE_ROW >= 48 && column + 48 <= columns {
-        listed::<48>(product, x, list, first, column, y)?;
+        listed::<T, 48>(width, w, x, list, first, column, y)?;
         column += 48;
     }
     while T::WIDE_ROW >= 16 && column + 16 <= columns {
-        listed::<16>(product, x, list, first, column, y)?;
+        listed::<T, 16>(width, w, x, list, first, column, y)?;
         column += 16;
     }
     while column + 8 <= columns {
-        listed::<8>(product, x, list, first, column, y)?;
+        listed::<T, 8>(width, w, x, list, first, column, y)?;
         column += 8;
     }
     while column < columns {
-        listed::<1>(product, x, list, first, column, y)?;
+        listed::<T, 1>(width, w, x, list, first, column, y)?;
         column += 1;
     }
     Some(())
 }
 
-/// C columns of one row, from the listed values alone.
+/// C columns of one row, from the listed values alone. The list ascends and counts values of `x`;
+/// the rows of `w` begin at `first`.
 #[inline(always)]
-fn listed<const C: usize>(
-    product: &Product<'_>,
+fn listed<T: Width, const C: usize>(
+    width: T,
+    w: Weights<'_>,
     x: &[f32],
     list: &[u16],
     first: usize,
     column: usize,
     y: &mut [f32],
 ) -> Option<()> {
-    let columns = product.columns.get();
-    let mut sums = bias::<C>(product, column)?;
+    let (Some(start), Some(end)) = (list.first(), list.last()) else { return Some(()) };
+    let (start, end) = (usize::from(*start), usize::from(*end));
+    let columns = y.len();
+    let w = w.get(column..)?;
+    if start < first || end >= x.len() || (end - first) * columns + C > w.len() {
+        return None;
+    }
+    let y = y.get_mut(column..)?.first_chunk_mut()?;
+    let mut sums: [f32; C] = *y;
     for &index in list {
         let index = usize::from(index);
-        let x = *x.get(index)?;
-        let w = product.w.get(index.wrapping_sub(first).wrapping_mul(columns) + column..)?;
-        for (s, w) in sums.iter_mut().zip(w.first_chunk::<C>()?) {
-            *s += x * weight(w);
+        // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and the
+        // last's, which are checked above.
+        unsafe {
+            let x = *x.get_unchecked(index);
+            let w = w.as_ptr().add((index - first) * columns);
+            width.axpy(&mut sums, x, &*w.cast());
         }
     }
-    *y.get_mut(column..)?.first_chunk_mut()? = sums;
+    *y = sums;
     Some(())
 }
 
-/// R rows, all columns.
+/// All rows from `row` on, in tiles.
 #[inline(always)]
-fn tile_rows<T: Width, const R: usize>(
+fn rows_from<T: Width>(
+    width: T,
     product: &Product<'_>,
-    x: &[f32],
     depth: usize,
+    row: usize,
     y: &mut [f32],
 ) -> Option<()> {
     let columns = product.columns.get();
     let mut column = 0;
     while T::WIDE >= 64 && column + 64 <= columns {
-        tile::<R, 64>(product, x, depth, column, y)?;
+        blocks::<T, 64>(width, product, depth, row, column, y)?;
         column += 64;
     }
     while T::WIDE >= 48 && column + 48 <= columns {
-        tile::<R, 48>(product, x, depth, column, y)?;
+        blocks::<T, 48>(width, product, depth, row, column, y)?;
         column += 48;
     }
     while T::WIDE >= 16 && column + 16 <= columns {
-        tile::<R, 16>(product, x, depth, column, y)?;
+        blocks::<T, 16>(width, product, depth, row, column, y)?;
         column += 16;
     }
     while column + 8 <= columns {
-        tile::<R, 8>(product, x, depth, column, y)?;
+        blocks::<T, 8>(width, product, depth, row, column, y)?;
         column += 8;
     }
     while column < columns {
-        tile::<R, 1>(product, x, depth, column, y)?;
+        blocks::<T, 1>(width, product, depth, row, column, y)?;
         column += 1;
     }
     Some(())
 }
 
-/// R rows by C columns, accumulated in registers.
+/// C columns of all rows from `row` on. A block of weights is done with before the next is read:
+/// it stays in the processor's first cache from one tile of rows to the next.
 #[inline(always)]
-fn tile<const R: usize, const C: usize>(
+fn blocks<T: Width, const C: usize>(
+    width: T,
     product: &Product<'_>,
-    x: &[f32],
     depth: usize,
+    row: usize,
     column: usize,
     y: &mut [f32],
 ) -> Option<()> {
     let columns = product.columns.get();
-    let taps = product.w.chunks_exact((depth * columns).max(1));
-    for (tap, w) in taps.enumerate() {
-        let mut sums = [[0.0; C]; R];
-        let mut rows = [const { [].as_slice() }; R].map(<[f32]>::iter);
-        for (r, (sum, row)) in sums.iter_mut().zip(&mut rows).enumerate() {
-            let y = y.get_mut(r * columns + column..)?.first_chunk_mut()?;
-            if tap == 0 {
-                *y = bias::<C>(product, column)?;
+    for (tap, w) in product.w.chunks_exact((depth * columns).max(1)).enumerate() {
+        for (block, w) in w.chunks((DEPTH * columns).max(1)).enumerate() {
+            let x = product.x.get(tap * product.tap_stride + block * DEPTH..)?;
+            let mut row = row;
+            while T::ROWS >= 6 && row + 6 <= product.rows {
+                tile::<T, 6, C>(width, product, x, w, row, column, y)?;
+                row += 6;
             }
-            // (Compilers keep in vectors what they have read as one.)
-            *sum = *y;
-            *row = x.get(r * product.stride + tap * product.tap_stride..)?.get(..depth)?.iter();
-        }
-        for w in w.chunks_exact(columns) {
-            let w = w.get(column..)?.first_chunk::<C>()?;
-            for (sum, row) in sums.iter_mut().zip(&mut rows) {
-                let x = *row.next()?;
-                for (s, w) in sum.iter_mut().zip(w) {
-                    *s += x * weight(w);
-                }
+            while T::ROWS == 4 && row + 4 <= product.rows {
+                tile::<T, 4, C>(width, product, x, w, row, column, y)?;
+                row += 4;
             }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            *y.get_mut(r * columns + column..)?.first_chunk_mut()? = *sums;
+            while T::ROWS >= 2 && row + 2 <= product.rows {
+                tile::<T, 2, C>(width, product, x, w, row, column, y)?;
+                row += 2;
+            }
+            while row < product.rows {
+                tile::<T, 1, C>(width, product, x, w, row, column, y)?;
+                row += 1;
+            }
         }
     }
     Some(())
 }
 
+/// R rows by C columns of a block, added in registers.
 #[inline(always)]
-fn bias<const C: usize>(product: &Product<'_>, column: usize) -> Option<[f32; C]> {
-    let mut sums = [0.0; C];
-    let bias = product.bias.get(column..)?.first_chunk::<C>()?;
-    for (sum, bias) in sums.iter_mut().zip(bias) {
-        *sum = weight(bias);
+fn tile<T: Width, const R: usize, const C: usize>(
+    width: T,
+    product: &Product<'_>,
+    x: &[f32],
+    w: Weights<'_>,
+    row: usize,
+    column: usize,
+    y: &mut [f32],
+) -> Option<()> {
+    let columns = product.columns.get();
+    let depth = w.len() / product.columns;
+    let y = y.get_mut(row * columns..)?;
+    let mut sums = [[0.0; C]; R];
+    let mut rows = [const { [].as_slice() }; R].map(<[f32]>::iter);
+    for (r, (sum, x_row)) in sums.iter_mut().zip(&mut rows).enumerate() {
+        // (Compilers keep in vectors what they have read as one.)
+        *sum = *y.get(r * columns + column..)?.first_chunk()?;
+        *x_row = x.get((row + r) * product.stride..)?.get(..depth)?.iter();
     }
-    Some(sums)
+    for w in w.chunks_exact(columns) {
+        let w = w.get(column..)?.first_chunk::<C>()?;
+        for (sum, x) in sums.iter_mut().zip(&mut rows) {
+            width.axpy(sum, *x.next()?, w);
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        *y.get_mut(r * columns + column..)?.first_chunk_mut()? = *sums;
+    }
+    Some(())
 }

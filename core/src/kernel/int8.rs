@@ -211,6 +211,10 @@ fn strip<T: Tile, const B: usize>(
     y: &mut [u8],
 ) -> Option<()> {
     let columns = Columns::<B>::read(job, block)?;
+    while T::ROWS >= 6 && row + 6 <= job.rows {
+        part::<T, 6, B>(tile, job, &columns, row, y)?;
+        row += 6;
+    }
     while T::ROWS >= 4 && row + 4 <= job.rows {
         part::<T, 4, B>(tile, job, &columns, row, y)?;
         row += 4;

@@ -12,6 +12,7 @@ pub(super) fn has(backend: Backend) -> bool {
     const OSXSAVE: u32 = 1 << 27;
     const SSE41: u32 = 1 << 19;
     const POPCNT: u32 = 1 << 23;
+    const FMA: u32 = 1 << 12;
     const AVX2: u32 = 1 << 5;
     const AVX512: u32 = (1 << 16) | (1 << 30) | (1 << 31); // F, BW, VL
     const VNNI: u32 = 1 << 11;
@@ -28,14 +29,14 @@ pub(super) fn has(backend: Backend) -> bool {
         // SAFETY: the operating system has enabled `xgetbv`, says OSXSAVE.
         _ => unsafe { saved_registers() },
     };
+    let avx2 = saved & YMM == YMM && one.ecx & FMA != 0 && seven.ebx & AVX2 != 0;
     match backend {
         Backend::Portable => true,
         Backend::Sse41 => one.ecx & SSE41 != 0,
-        Backend::Avx2 => saved & YMM == YMM && seven.ebx & AVX2 != 0,
+        Backend::Avx2 => avx2,
         Backend::Avx512Vnni => {
-            saved & ZMM == ZMM
+            avx2 && saved & ZMM == ZMM
                 && one.ecx & POPCNT != 0
-                && seven.ebx & AVX2 != 0
                 && seven.ebx & AVX512 == AVX512
                 && seven.ecx & VNNI != 0
         }
@@ -60,24 +61,66 @@ pub(super) fn multiply_add(kernels: Kernels, product: &Product<'_>, y: &mut [f32
     }
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 fn multiply_add_avx2(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     float::multiply_add(Avx2, product, y)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,popcnt")]
 fn multiply_add_avx512(product: &Product<'_>, y: &mut [f32]) -> Option<()> {
     float::multiply_add(Avx512Vnni, product, y)
 }
 
 impl Width for Avx2 {
+    const ROWS: usize = 6;
     const WIDE: usize = 16;
-    const WIDE_ROW: usize = 48;
+    const WIDE_ROW: usize = 112;
+
+    #[inline(always)]
+    fn axpy<const C: usize>(self, sums: &mut [f32; C], x: f32, w: &[[u8; 4]; C]) {
+        let (sums, rest) = sums.as_chunks_mut::<8>();
+        let (w, rest_of_w) = w.as_chunks::<8>();
+        for (sums, w) in sums.iter_mut().zip(w) {
+            // SAFETY: the caller enables the instructions; eight are read and written.
+            unsafe {
+                let w = _mm256_loadu_ps(w.as_ptr().cast());
+                let sum = _mm256_fmadd_ps(_mm256_set1_ps(x), w, _mm256_loadu_ps(sums.as_ptr()));
+                _mm256_storeu_ps(sums.as_mut_ptr(), sum);
+            }
+        }
+        for (sum, w) in rest.iter_mut().zip(rest_of_w) {
+            *sum = fused(*sum, x, float::weight(w));
+        }
+    }
+}
+
+/// `sum + x · w`, rounded once. Only used inside functions that enable AVX2 and FMA.
+#[inline(always)]
+fn fused(sum: f32, x: f32, w: f32) -> f32 {
+    // SAFETY: above.
+    unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(x), _mm_set_ss(w), _mm_set_ss(sum))) }
 }
 
 impl Width for Avx512Vnni {
+    const ROWS: usize = 6;
     const WIDE: usize = 64;
     const WIDE_ROW: usize = 112;
+
+    #[inline(always)]
+    fn axpy<const C: usize>(self, sums: &mut [f32; C], x: f32, w: &[[u8; 4]; C]) {
+        if C < 16 {
+            return Avx2.axpy(sums, x, w);
+        }
+        let (sums, w) = (sums.as_chunks_mut::<16>().0, w.as_chunks::<16>().0);
+        for (sums, w) in sums.iter_mut().zip(w) {
+            // SAFETY: the caller enables the instructions; 16 are read and written.
+            unsafe {
+                let w = _mm512_loadu_ps(w.as_ptr().cast());
+                let sum = _mm512_fmadd_ps(_mm512_set1_ps(x), w, _mm512_loadu_ps(sums.as_ptr()));
+                _mm512_storeu_ps(sums.as_mut_ptr(), sum);
+            }
+        }
+    }
 
     #[inline(always)]
     fn list_nonzero(self, x: &[f32], first: u16, list: &mut [u16]) -> usize {
@@ -260,7 +303,7 @@ impl Lanes for Avx512Vnni {
 impl Tile for Avx512Vnni {
     type Lanes = Self;
     const LANES: Self = Self;
-    const ROWS: usize = 4;
+    const ROWS: usize = 6;
     const BLOCKS: usize = 4;
     const BLOCKS_OF_ROW: usize = 7;
     const SPARSE: usize = 8;

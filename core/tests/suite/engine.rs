@@ -1,17 +1,17 @@
+use crate::int8::backends;
 use crate::scratch;
 use crate::support::Random;
 use crate::support::model_file::{Architecture, Input, Layer, ModelFile, conv, dense};
 use crate::support::network::Network;
 use crate::urls;
-use phishcnn_core::{Error, Model, as_bytes_mut};
+use phishcnn_core::{Backend, Error, Model, as_bytes_mut};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Longer URLs than one tile of positions (256).
 const BYTES: Input = Input::Bytes { max: 530, tables: "bytes+parts" };
 
-/// Together every layer kind and option, the limits, and sizes around the engine's tiles (16
-/// positions; 8 and 1 columns).
+/// Together every layer kind and option, and the limits; `wide_layers` has what is wider.
 fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
     let url_bytes = |width, layers, output| Architecture { input: BYTES, width, layers, output };
@@ -194,14 +194,38 @@ fn close(got: f32, want: f64) -> bool {
     (f64::from(got) - want).abs() <= 1e-4 * want.abs().max(1.0)
 }
 
-fn check(model: &Model<'_>, network: &Network, url: &[u8]) -> Result<(), TestCaseError> {
+/// All backends against the oracle; in bits, those that round a product before they add it against
+/// each other, and those that do not.
+fn check(file: &[u8], network: &Network, url: &[u8]) -> Result<(), TestCaseError> {
+    let (mut apart, mut fused) = (None, None);
+    for backend in backends() {
+        let model = Model::load(file).unwrap().with_backend(backend).unwrap();
+        let logit = check_model(&model, network, url)?;
+        let others = match backend {
+            Backend::Avx2 | Backend::Avx512Vnni | Backend::Neon | Backend::NeonDotprod => {
+                &mut fused
+            }
+            _ => &mut apart,
+        };
+        let name = backend.as_str();
+        prop_assert_eq!(*others.get_or_insert(logit), logit, "{} {}", name, model.layers());
+    }
+    Ok(())
+}
+
+/// The logit's bits, when there is one.
+fn check_model(
+    model: &Model<'_>,
+    network: &Network,
+    url: &[u8],
+) -> Result<Option<u32>, TestCaseError> {
     let mut scratch = scratch(model);
     let got = model.score(url, as_bytes_mut(&mut scratch));
     let (tokens, truncated) = match network.tokens(url) {
         Ok(found) => found,
         Err(code) => {
             prop_assert_eq!(got.map_err(Error::code), Err(code));
-            return Ok(());
+            return Ok(None);
         }
     };
     let (got, want) = (got.unwrap(), network.logit(&tokens));
@@ -209,14 +233,14 @@ fn check(model: &Model<'_>, network: &Network, url: &[u8]) -> Result<(), TestCas
     prop_assert_eq!(got.truncated, truncated);
     prop_assert!((f64::from(got.probability) - network.probability(want)).abs() < 1e-3);
     prop_assert_eq!(got.verdict.as_str(), network.verdict(got.logit.into()));
-    Ok(())
+    Ok(Some(got.logit.to_bits()))
 }
 
 #[test]
 fn all_layers_at_all_lengths() {
     for (seed, architecture) in (1..).zip(architectures()) {
         let file = architecture.build(seed).bytes();
-        let model = Model::load(&file).unwrap_or_else(|e| panic!("{e} {architecture:?}"));
+        Model::load(&file).unwrap_or_else(|e| panic!("{e} {architecture:?}"));
         let network = Network::read(&file);
         let mut random = Random(seed);
         let edges = [47, 48, 49, 63, 64, 65, 100, 199, 200, 201, 255, 256, 257, 300, 513, 600];
@@ -225,11 +249,46 @@ fn all_layers_at_all_lengths() {
             let is_bytes = matches!(architecture.input, Input::Bytes { .. });
             let count = network.tokens(url.as_bytes()).unwrap().0.len();
             assert!(!is_bytes || count == length.min(count.max(530)) || count == 20, "{url}");
-            check(&model, &network, url.as_bytes()).unwrap();
+            check(&file, &network, url.as_bytes()).unwrap();
         }
         for url in [&b""[..], b" ", b"http://", b"http://u:p@A.b:81/\xff\0?q#f", "é😀".as_bytes()]
         {
-            check(&model, &network, url).unwrap();
+            check(&file, &network, url).unwrap();
+        }
+    }
+}
+
+/// Columns and rows in all of the registers' tiles, windows of several blocks of weights, and
+/// activations few of which are zero, or most.
+#[test]
+fn wide_layers() {
+    let add = Layer::Conv {
+        kernel: 3,
+        outputs: 112,
+        same: true,
+        dilation: 1,
+        activation: "relu",
+        add: true,
+    };
+    for (seed, (first, activation)) in
+        [(64, "relu"), (137, "relu"), (41, "tanh")].into_iter().enumerate()
+    {
+        let layers = vec![
+            conv(5, first, activation),
+            Layer::MaxPool { size: 2, ceil: true },
+            conv(3, 112, "relu"),
+            add.clone(),
+            conv(2, 80, "relu"),
+            Layer::Pool("max+avg"),
+            dense(1, ""),
+        ];
+        let architecture = Architecture { input: BYTES, width: 13, layers, output: "logit" };
+        let file = architecture.build(seed as u64).bytes();
+        let network = Network::read(&file);
+        let mut random = Random(seed as u64);
+        for length in [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 45, 131, 530] {
+            let url = url_of_length(length, &mut random);
+            check(&file, &network, url.as_bytes()).unwrap();
         }
     }
 }
@@ -316,10 +375,10 @@ proptest! {
         urls in prop::collection::vec(urls::any_url(), 1..5),
     ) {
         let file = architecture.build(seed).bytes();
-        let model = Model::load(&file).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        Model::load(&file).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let network = Network::read(&file);
         for url in urls {
-            check(&model, &network, &url)?;
+            check(&file, &network, &url)?;
         }
     }
 }

@@ -165,7 +165,7 @@ fn architectures() -> Vec<Architecture> {
 }
 
 /// Backends of this machine; the portable one is always among them.
-fn backends() -> Vec<Backend> {
+pub(crate) fn backends() -> Vec<Backend> {
     let found: Vec<_> = Backend::ALL.into_iter().filter(|b| b.is_available()).collect();
     assert_eq!(found[0], Backend::Portable);
     assert_eq!(found.last(), Some(&Backend::detect()));
@@ -173,7 +173,8 @@ fn backends() -> Vec<Backend> {
     {
         // The standard library detects on its own.
         assert_eq!(found.contains(&Backend::Sse41), is_x86_feature_detected!("sse4.1"));
-        assert_eq!(found.contains(&Backend::Avx2), is_x86_feature_detected!("avx2"));
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        assert_eq!(found.contains(&Backend::Avx2), avx2);
         assert_eq!(found.contains(&Backend::Avx512Vnni), is_x86_feature_detected!("avx512vnni"));
     }
     #[cfg(target_arch = "aarch64")]
