@@ -32,7 +32,8 @@ done
 git clone --quiet --no-hardlinks . "$root/root/phishcnn"
 
 inside() {
-  systemd-nspawn --quiet --pipe --register=no --keep-unit --directory="$root" --chdir="$home/phishcnn" \
+  # (As a machine of its own, it may make networks and mount file systems, which some tests do.)
+  systemd-nspawn --quiet --pipe --register=no --keep-unit --capability=all --directory="$root" --chdir="$home/phishcnn" \
     --setenv=PATH=/opt/rust/bin:$home/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     --setenv=HOME=$home bash -euo pipefail -c "$1"
 }
