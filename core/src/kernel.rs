@@ -1,8 +1,7 @@
 //! The arithmetic that layers are made of, and the instruction sets that it is written for.
 //!
-//! Each kernel is written once, over a small piece that differs (`float.rs`: how many columns
-//! fit the registers; `tile.rs`: [`tile::Tile`]), and compiled again for each instruction set
-//! in the file named after the processor. The portable one is always there.
+//! Each kernel is written once, over a small piece that differs ([`float::Width`], [`tile::Tile`]),
+//! and compiled again for each instruction set in the file named after the processor. The portable one is always there.
 
 #[allow(unsafe_code)]
 mod float;
