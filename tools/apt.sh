@@ -20,6 +20,6 @@ node_install() {
   command -v npm >/dev/null || apt_install npm
   [ "$(node --print 'parseInt(process.versions.node)')" -lt 20 ] || return 0
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" npm install --global --silent --no-audit --no-fund node@22.23.3
+  "${as_root[@]}" npm install --global --loglevel=error --no-audit --no-fund node@22.23.3
   hash -r
 }

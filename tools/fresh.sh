@@ -29,13 +29,16 @@ done
 for file in .pip/pip.conf .config/pip/pip.conf .npmrc; do
   [ ! -f "$HOME/$file" ] || install -D "$HOME/$file" "$root/root/$file"
 done
+# What tells programs of those certificates.
+trust=()
+while read -r pair; do trust+=("--setenv=$pair"); done < <(env | grep '=/etc/ssl/certs/ca-certificates.crt$')
 git clone --quiet --no-hardlinks . "$root/root/phishcnn"
 
 inside() {
   # (As a machine of its own, it may make networks and mount file systems, which some tests do.)
   systemd-nspawn --quiet --pipe --register=no --keep-unit --capability=all --directory="$root" --chdir="$home/phishcnn" \
     --setenv=PATH=/opt/rust/bin:$home/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    --setenv=HOME=$home bash -euo pipefail -c "$1"
+    --setenv=HOME=$home "${trust[@]}" bash -euo pipefail -c "$1"
 }
 seconds=$(date +%s)
 # What stands in quotes is expanded inside.

@@ -14,7 +14,7 @@ cmp -s requirements.lock .venv/phishcnn-lock || {
   cp requirements.lock .venv/phishcnn-lock
 }
 cmp -s schemas/package-lock.json schemas/node_modules/.phishcnn-lock || {
-  (cd schemas && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  (cd schemas && npm ci --loglevel=error --no-audit --no-fund --ignore-scripts)
   cp schemas/package-lock.json schemas/node_modules/.phishcnn-lock
 }
 [ "${1:-all}" = chart ] && exit

@@ -7,6 +7,6 @@ cd "$(dirname "$0")/browser"
 apt_install chromium postgresql
 node_install
 cmp -s package-lock.json node_modules/.phishcnn-lock || {
-  npm ci --silent --no-audit --no-fund
+  npm ci --loglevel=error --no-audit --no-fund
   cp package-lock.json node_modules/.phishcnn-lock
 }

@@ -6,6 +6,6 @@ cd "$(dirname "$0")"
 
 node_install
 cmp -s package-lock.json node_modules/.phishcnn-lock || {
-  npm ci --silent --no-audit --no-fund --ignore-scripts
+  npm ci --loglevel=error --no-audit --no-fund --ignore-scripts
   cp package-lock.json node_modules/.phishcnn-lock
 }
