@@ -40,7 +40,11 @@ for run in first second; do
   [ -z "$once" ] || break
 done
 if [ -z "$once" ]; then
-  diff -r "$work/first" "$work/second" || { echo 'the two builds differ' >&2; exit 1; }
+  diff -r "$work/first" "$work/second" || {
+    trap - EXIT
+    echo "the two builds differ: compare them in $work" >&2
+    exit 1
+  }
   echo 'two builds, the same bytes'
 fi
 
