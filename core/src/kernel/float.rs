@@ -327,16 +327,16 @@ fn tile<T: Width, const R: usize, const C: usize>(
     let depth = w.len() / product.columns;
     let y = y.get_mut(row * columns..)?;
     let mut sums = [[0.0; C]; R];
-    let mut rows = [const { [].as_slice() }; R].map(<[f32]>::iter);
+    let mut rows = [[].as_slice(); R];
     for (r, (sum, x_row)) in sums.iter_mut().zip(&mut rows).enumerate() {
         // (Compilers keep in vectors what they have read as one.)
         *sum = *y.get(r * columns + column..)?.first_chunk()?;
-        *x_row = x.get((row + r) * product.stride..)?.get(..depth)?.iter();
+        *x_row = x.get((row + r) * product.stride..)?.get(..depth)?;
     }
-    for w in w.chunks_exact(columns) {
+    for (i, w) in (0..depth).zip(w.chunks_exact(columns)) {
         let w = w.get(column..)?.first_chunk::<C>()?;
-        for (sum, x) in sums.iter_mut().zip(&mut rows) {
-            width.axpy(sum, *x.next()?, w);
+        for (sum, x) in sums.iter_mut().zip(&rows) {
+            width.axpy(sum, *x.get(i)?, w);
         }
     }
     for (r, sums) in sums.iter().enumerate() {
