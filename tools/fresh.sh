@@ -35,8 +35,9 @@ while read -r pair; do trust+=("--setenv=$pair"); done < <(env | grep '=/etc/ssl
 git clone --quiet --no-hardlinks . "$root/root/phishcnn"
 
 inside() {
-  # (As a machine of its own, it may make networks and mount file systems, which some tests do.)
-  systemd-nspawn --quiet --pipe --register=no --keep-unit --capability=all --directory="$root" --chdir="$home/phishcnn" \
+  # (As a machine of its own, it may make networks, mount file systems and load packet filters, as some tests do.)
+  systemd-nspawn --quiet --pipe --register=no --keep-unit --capability=all --system-call-filter=bpf \
+    --directory="$root" --chdir="$home/phishcnn" \
     --setenv=PATH=/opt/rust/bin:$home/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     --setenv=HOME=$home "${trust[@]}" bash -euo pipefail -c "$1"
 }
