@@ -1,7 +1,8 @@
 //! The arithmetic that layers are made of, and the instruction sets that it is written for.
 //!
 //! Each kernel is written once, over a small piece that differs ([`float::Width`], [`tile::Tile`]),
-//! and compiled again for each instruction set in the file named after the processor. The portable one is always there.
+//! and compiled again for each instruction set in the file named after the processor. The portable
+//! one is always there.
 
 #[allow(unsafe_code)]
 mod float;

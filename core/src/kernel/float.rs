@@ -3,7 +3,7 @@
 //! those that cannot. Between the two, a logit differs by its rounding.
 //!
 //! Behind relu most activations are zero: rows whose zeros pay to skip are multiplied one by
-//! one without them ([`Scan`]), others in tiles of four. Which, is decided by the activations
+//! one without them ([`Scan`]), others in tiles. Which, is decided by the activations
 //! alone, the same on all backends.
 
 use crate::layers::Activation;
@@ -155,6 +155,7 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
     while row < product.rows {
         let Some(rows) = scan.rows(width, product, depth, row) else { break };
         let x = product.x.get(row * product.stride..)?;
+        // Tap by tap, so that its weights stay near from one row to the next.
         for (tap, w) in product.w.chunks_exact((product.stride * columns).max(1)).enumerate() {
             for r in 0..rows {
                 let y = y.get_mut((row + r) * columns..)?.get_mut(..columns)?;

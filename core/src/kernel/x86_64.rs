@@ -111,6 +111,7 @@ impl Width for Avx512Vnni {
         if C < 16 {
             return Avx2.axpy(sums, x, w);
         }
+        const { assert!(C < 16 || C.is_multiple_of(16), "columns would be left out") };
         let (sums, w) = (sums.as_chunks_mut::<16>().0, w.as_chunks::<16>().0);
         for (sums, w) in sums.iter_mut().zip(w) {
             // SAFETY: the caller enables the instructions; 16 are read and written.
