@@ -49,7 +49,7 @@ class Network:
 
 NETWORKS = (
     Network("The compact network", "f32", "int8", (16, 32, 64, 128, 200, 256), 1),
-    Network("The published architecture", "keras", "keras-int8", (16, 64, 200), 0.25),
+    Network("The published architecture", "published", "published-int8", (16, 64, 200), 0.25),
 )
 
 

@@ -1,6 +1,5 @@
-"""The published architecture in int8, for its time alone: ranges from made-up URLs, so its scores mean little.
-
-../.venv/bin/python published.py models/keras.safetensors models/keras-int8.safetensors
+"""The published architecture to measure: f32, and int8 for its time alone (ranges from made-up URLs, so that its
+scores mean little): ../.venv/bin/python published.py MODEL.safetensors FOLDER
 """
 
 import sys
@@ -12,7 +11,8 @@ from phishcnn_train.quantize import quantised
 sys.path.append(str(Path(__file__).parent / "python"))
 from urls import urls  # noqa: E402
 
-source, target = map(Path, sys.argv[1:])
+source, folder = map(Path, sys.argv[1:])
 tensors, metadata = read(source)
+(folder / "published.safetensors").write_bytes(encode(tensors, metadata))
 int8, _, _ = quantised(tensors, metadata, [url.encode() for url in urls(300)])
-target.write_bytes(encode(int8, metadata))
+(folder / "published-int8.safetensors").write_bytes(encode(int8, metadata))

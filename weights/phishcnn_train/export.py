@@ -23,14 +23,14 @@ ALIGNMENT = 64  # the engine borrows the tensors where they lie; a cache line
 
 
 def encode(tensors: Tensors, metadata: dict[str, str]) -> bytes:
-    """A safetensors file. Same input, same bytes: metadata and tensors are sorted by name, int8 convolutions
-    first (whole cache lines, all of them), and spaces behind the JSON bring the data to a multiple of 64."""
+    """A safetensors file. Same input, same bytes: metadata and tensors are sorted by name, those of whole cache
+    lines first, so that each begins with one, and spaces behind the JSON bring the data to a multiple of 64."""
     for key, value in metadata.items():
         if not isinstance(value, str) or any(c in '"\\' or ord(c) < 32 or ord(c) == 127 for c in key + value):
             raise ValueError(f"metadata {key}: quotes, backslashes and control characters cannot be written")
     header: Figures = {"__metadata__": dict(sorted(metadata.items()))}
     data = b""
-    for name in sorted(tensors, key=lambda name: (tensors[name].dtype != "i1" or tensors[name].ndim < 3, name)):
+    for name in sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name)):
         array = np.ascontiguousarray(tensors[name])
         dtype = next((name for name, known in DTYPES.items() if array.dtype == known), None)
         if dtype is None or array.size == 0:
