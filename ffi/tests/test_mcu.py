@@ -17,8 +17,8 @@ SCRATCH = 5488
 # What was measured when these were last looked at, in bytes, and in instructions for a byte of an address; 3 % more
 # fails, so that growth is seen.
 RECORDED = {
-    "cortex-m4": {"flash": 227_948, "ram": 15_656, "instructions": 60_793},
-    "cortex-m0": {"flash": 235_528, "ram": 15_800, "instructions": 351_387},
+    "cortex-m4": {"flash": 227_884, "ram": 15_656, "instructions": 60_241},
+    "cortex-m0": {"flash": 235_464, "ram": 15_800, "instructions": 347_837},
 }
 BACKEND = {"cortex-m4": "dsp", "cortex-m0": "portable"}
 TARGETS = {"cortex-m4": "thumbv7em-none-eabihf", "cortex-m0": "thumbv6m-none-eabi"}

@@ -22,7 +22,8 @@ def _suffixes() -> PublicSuffixList:
 def group_of(url: bytes) -> str:
     """Registrable domain, private suffixes counted as suffixes (`x.weebly.com` is a group of its own); the
     whole host of an IP address and of a host that is itself a suffix."""
-    authority = re.split(rb"[/\\?#]", phishcnn.canonicalize(url).split(b"://")[-1], maxsplit=1)[0]
+    behind_scheme = re.sub(rb"^[a-z][a-z0-9+.-]*://", b"", phishcnn.canonicalize(url))
+    authority = re.split(rb"[/\\?#]", behind_scheme, maxsplit=1)[0]
     host = re.sub(r":\d*$", "", authority.rpartition(b"@")[2].decode("utf-8", "replace"))
     if re.fullmatch(r"\[.*\]|.*\.(\d+|0x[0-9a-f]*)", host):
         return host

@@ -15,6 +15,7 @@ import numpy as np
 
 from .baselines import CHUNK, NGrams
 from .data import Rows
+from .sign_in import made_up
 from .typed import Array, Log
 
 FOLDS, COLUMNS, PENALTY, PASSES = 5, 2**22, 1e-8, 8
@@ -59,6 +60,9 @@ def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = 
 
 
 def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:
-    """`out_of_fold` as `output`, a .npy file."""
+    """`out_of_fold` of the collected rows as `output`, a .npy file; 0 for the made-up ones, whose labels are certain."""
+    real = ~made_up(rows)
+    opinions = np.zeros(len(rows), np.float32)
+    opinions[real] = out_of_fold(rows.take(real), truth[real], weights[real], seed, log)
     output.parent.mkdir(parents=True, exist_ok=True)
-    np.save(output, out_of_fold(rows, truth, weights, seed, log))
+    np.save(output, opinions)

@@ -40,7 +40,8 @@ HOSTS = (
     " members banking ebanking onlinebanking identity"
 ).split()
 
-# Pages of well-known domains are put together from these: [/locale][/section…]/page[?parameter…].
+# Pages of well-known domains are put together from these: [/locale][/section…]/page[?parameter…]. Sections and pages
+# are one of the list, several `WORDS` in one, or what programs are called.
 LOCALES = "en de fr es it jp us uk en-us en-gb de-de fr-fr pt-br ja zh-cn nl pl".split()
 SECTIONS = (
     "auth account accounts user users member members customer personal private retail business web portal secure"
@@ -58,6 +59,14 @@ PARAMETERS = (
     " lang=en locale=de_DE cmd=_login client_id=web response_type=code flow=signin source=home ref=nav from=header"
     " goto=/home step=1 tab=0 id=1"
 ).split()
+WORDS = (
+    "login logon sign on in auth app client user account customer member card bank home page start web secure service"
+    " id portal menu entry view form access main session pay transfer center my net online mobile personal private info"
+    " step confirm inbox mail help"
+).split()
+CODES = "ib ob nb rb pb cb mb eb ssl cas sap crm b2c b2b svc srv pub ext std ui spa iam idp pki otp tan APP WEB CORE 1.0 2.0".split()
+ENDINGS = ".do .go .jsp .jsf .aspx .action .html .htm .php .page .xhtml".split()
+SEEN = 3  # registered domains whose hosts have a sub-domain before others get it, too
 MOST = 24  # pages of a domain that is no brand, at most: two for each collection that lists it
 MOST_IMITATED = 120  # pages of a brand: one for every two domains that imitate it, between `MOST` and this
 LISTS = 3  # collections that make a domain well known
@@ -84,13 +93,28 @@ def made_up(rows: Rows) -> Array:
     return np.fromiter((not TAGS.isdisjoint(t) for t in rows.tags), bool, len(rows))
 
 
+def compound(rng: Random) -> str:
+    """Two or three words in one: `authlogin`, `home-page`, `userAccount`, `ServiceLogin`, `id_auth`."""
+    words = rng.sample(WORDS, rng.choice((2, 2, 3)))
+    kind = rng.randrange(5)
+    if kind < 2:
+        words = [word.capitalize() if i or kind else word for i, word in enumerate(words)]
+    return ("", "", "", "-", "_")[kind].join(words)
+
+
 def page(rng: Random, site: str) -> str:
     """A path as the sign-in and account pages of large sites have it; now and then none (the home page)."""
     if rng.random() < 0.12:
         return ""
     steps = [rng.choice(LOCALES)] if rng.random() < 0.2 else []
-    steps += rng.choices(SECTIONS, k=rng.choices((0, 1, 2, 3), (40, 35, 17, 8))[0])
-    steps += [rng.choice(PAGES)]
+    if rng.random() < 0.5:
+        steps += rng.choices(SECTIONS, k=rng.choices((0, 1, 2, 3), (40, 35, 17, 8))[0])
+        steps += [rng.choice(PAGES)]
+    else:
+        steps += [rng.choice((rng.choice(CODES), rng.choice(SECTIONS), compound(rng))) for _ in range(rng.randrange(4))]
+        steps += [rng.choice((rng.choice(CODES), rng.choice(PAGES), compound(rng), compound(rng)))]
+        if "." not in steps[-1] and rng.random() < 0.3:
+            steps[-1] += rng.choice(ENDINGS)
     query = rng.choices(PARAMETERS, k=rng.choices((0, 1, 2), (65, 22, 13))[0])
     path = "/" + "/".join(steps) + ("/" if rng.random() < 0.15 else "")
     return path + ("?" + "&".join(query).format(site=f"https://{site}/") if query else "")
@@ -191,8 +215,25 @@ def host_of(url: bytes) -> bytes:
     return url.rpartition(b"@")[2].partition(b":")[0]
 
 
-def sub_domain(rng: Random) -> str:
-    """Labels before a registered domain, as large sites have them: `id`, `jp`, `login.jp`, `www3`, `secure2.my`."""
+def sub_domains(rows: Rows) -> list[str]:
+    """What honest hosts have before the registered domain, where at least `SEEN` of those have it."""
+    found: dict[bytes, set[str]] = defaultdict(set)
+    for i in np.flatnonzero(rows.labels == 0).tolist():
+        host = host_of(phishcnn.canonicalize(rows.urls[i]))
+        before = host.removesuffix(b"." + rows.groups[i].encode())
+        if before != host and before.isascii():
+            found[before].add(rows.groups[i])
+    return sorted(before.decode() for before, domains in found.items() if len(domains) >= SEEN)
+
+
+def sub_domain(rng: Random, seen: list[str]) -> str:
+    """Labels before a registered domain, as large sites have them: `id`, `jp`, `login.jp`, `www3`, `secure2.my`,
+    or one or two of those that other sites have (`seen`), with or without a number: `connect.secure`, `app11.eu`."""
+    if seen and rng.random() < 0.5:
+        labels = rng.choices(seen, k=rng.choice((1, 1, 2)))
+        if rng.random() < 0.15:
+            labels[0] += str(rng.randrange(1, 30))
+        return ".".join(labels)
     labels = [rng.choice(HOSTS if rng.random() < 0.7 else LOCALES)]
     if rng.random() < 0.3:
         labels.append(rng.choice(LOCALES if rng.random() < 0.4 else HOSTS))
@@ -206,12 +247,13 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
     bare = [
         (i, found) for i in np.flatnonzero(rows.labels == 1).tolist() if (found := bare_host(rows.urls[i])) is not None
     ]
+    seen = sub_domains(rows)
     picked, urls, hosts, copied = [], [], [], []
     for group, (pages, members, _) in well_known(rows).items():
         for _ in range(pages):
             i = rng.choice(members)
-            seen = host_of(phishcnn.canonicalize(rows.urls[i]))
-            host = seen.decode() if seen.isascii() and rng.random() < 0.6 else f"{sub_domain(rng)}.{group}"
+            own = host_of(phishcnn.canonicalize(rows.urls[i]))
+            host = own.decode() if own.isascii() and rng.random() < 0.5 else f"{sub_domain(rng, seen)}.{group}"
             path = page(rng, group)
             picked.append(i)
             urls.append(f"https://{host}{path}".encode())

@@ -91,6 +91,8 @@ def test_prepare_weighs_and_finds_parts(tmp_path, compact):
         ("http://192.0.2.7:80/x", "192.0.2.7"),
         ("http://[2001:db8::1]:81/", "[2001:db8::1]"),
         ("localhost/x", "localhost"),
+        ("http://bank.com.evil.xyz/login?next=https://bank.com/", "evil.xyz"),
+        ("ftp://evil.xyz/?https://bank.com", "evil.xyz"),
     ],
 )
 def test_groups_are_registered_domains(url, group):
@@ -196,6 +198,17 @@ def test_known_sites_get_pages_whatever_the_collections_say(tmp_path):
     file.write_text("bank.com\nbank.com\n")
     with pytest.raises(DataError, match="listed twice: bank.com"):
         sign_in.known_sites(file)
+
+
+def test_well_known_domains_get_sub_domains_that_others_have(tmp_path):
+    lines = [f"0\tbank.com/{i}\tlist{i}\t\tbank.com" for i in range(12)]
+    lines += [f"0\tebank.{name}.org/\tlist0\t\t{name}.org" for name in "abc"]
+    lines += ["0\tonce.d.org/\tlist0\t\td.org", "0\thttp://1.2.3.4/\tlist0\t\t"]
+    rows = rows_of(tmp_path, lines)
+    assert sign_in.sub_domains(rows) == ["ebank"]
+    made = sign_in.made(rows, seed=1)
+    hosts = [url for url in made.take(made.tagged(sign_in.WELL_KNOWN)).urls if b"//ebank" in url]
+    assert hosts and all(group_of(url) == "bank.com" for url in hosts)
 
 
 def test_every_listed_site_gets_pages():

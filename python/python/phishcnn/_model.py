@@ -20,7 +20,7 @@ class Model(_core.Model):
     >>> model = Model()
     >>> score = model.score("https://en.wikipedia.org/wiki/Phishing")
     >>> score.verdict, round(score.logit, 3), score.truncated
-    ('benign', -14.798, False)
+    ('benign', -14.96, False)
     """
 
     __slots__ = ()
