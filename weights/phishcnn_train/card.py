@@ -158,8 +158,11 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
     if params:
         run, history = params.train, history_of(model)
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
+        kept = kept_epoch(history)
+        if params.start:
+            kept += f"; {run['blend']:g} of the way to it from `{params.start}`" if run["blend"] < 1 else ""
         lines.append(
-            f"| Training | {rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept_epoch(history)} |"
+            f"| Training | {rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept} |"
         )
     if params:
         lines += ["", "## Data", "", (params.path.parent / params.data).read_text().strip()]

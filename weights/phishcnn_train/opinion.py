@@ -60,7 +60,7 @@ def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = 
 
 
 def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:
-    """`out_of_fold` of the collected rows as `output`, a .npy file; 0 for the made-up ones, whose labels are certain."""
+    """`out_of_fold` of the collected rows as `output`, a .npy file; 0 for those made up, whose labels are certain."""
     real = ~made_up(rows)
     opinions = np.zeros(len(rows), np.float32)
     opinions[real] = out_of_fold(rows.take(real), truth[real], weights[real], seed, log)

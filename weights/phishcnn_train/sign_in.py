@@ -64,7 +64,9 @@ WORDS = (
     " id portal menu entry view form access main session pay transfer center my net online mobile personal private info"
     " step confirm inbox mail help"
 ).split()
-CODES = "ib ob nb rb pb cb mb eb ssl cas sap crm b2c b2b svc srv pub ext std ui spa iam idp pki otp tan APP WEB CORE 1.0 2.0".split()
+CODES = (
+    "ib ob nb rb pb cb mb eb ssl cas sap crm b2c b2b svc srv pub ext std ui spa iam idp pki otp tan APP WEB CORE 1.0 2.0"
+).split()
 ENDINGS = ".do .go .jsp .jsf .aspx .action .html .htm .php .page .xhtml".split()
 SEEN = 3  # registered domains whose hosts have a sub-domain before others get it, too
 MOST = 24  # pages of a domain that is no brand, at most: two for each collection that lists it

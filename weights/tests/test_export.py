@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -32,6 +34,19 @@ def test_data_is_aligned_and_header_plain():
     length = int.from_bytes(blob[:8], "little")
     assert (8 + length) % 16 == 0
     assert blob[8:9] == b"{" and b"\\" not in blob[8 : 8 + length]
+
+
+def test_tensors_of_whole_cache_lines_begin_with_one():
+    shapes = {"a.bias": (2,), "b.weight": (5, 16, 16), "c.bias": (16,), "d.weight": (16, 1), "e.weight": (3, 7)}
+    tensors = {name: np.ones(shape, "<f4") for name, shape in shapes.items()} | {"f.weight": np.ones((2, 64), "i1")}
+    blob = encode(tensors, {})
+    start = 8 + int.from_bytes(blob[:8], "little")
+    begins = {
+        name: start + entry["data_offsets"][0] for name, entry in json.loads(blob[8:start]).items() if "." in name
+    }
+    whole = {name for name, tensor in tensors.items() if tensor.nbytes % 64 == 0}
+    assert whole == {"b.weight", "c.bias", "d.weight", "f.weight"}
+    assert all(begins[name] % 64 == 0 for name in whole)
 
 
 @pytest.mark.parametrize("value", ['"', "\\", "\n"])

@@ -129,6 +129,20 @@ def test_an_opinion_comes_from_models_that_never_saw_the_domain(tmp_path, monkey
     assert abs(metrics.auc(noise > 0, blind) - 0.5) < 0.1
 
 
+def test_made_up_rows_get_no_opinion_and_give_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(opinion, "COLUMNS", 2**12)
+    rows = data.read_rows(synthetic.write(tmp_path / "t.tsv", 1500, 5))
+    weights = np.ones(len(rows), np.float32)
+    alone = opinion.out_of_fold(rows, rows.labels, weights, 1, log=lambda *_, **__: None)
+    made = rows.take(np.arange(500))
+    made.labels, made.tags = 1 - made.labels, [frozenset({"well_known"})] * 500  # they would teach the opposite
+    both = data.pool([rows, made])
+    opinion.write(both, both.labels, np.ones(2000, np.float32), tmp_path / "o.npy", 1, log=lambda *_, **__: None)
+    written = np.load(tmp_path / "o.npy")
+    np.testing.assert_array_equal(written[:1500], alone)
+    assert not written[1500:].any()
+
+
 def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
     """Non-determinism: the AUC of two seeds lies within two points."""
     other = dataclasses.replace(tiny, train={**tiny.train, "seed": 2})
@@ -168,6 +182,9 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
     assert again["cost"].keys() == metrics["cost"].keys() and again["cost"]["microseconds_per_url"] > 0
     told = card.text(path, metrics, tiny)
     assert all(part in told for part in ("| login |", "| sign-in |", "| phishing | shortener |", "1:1,000"))
+    assert "of the way to it" not in told
+    gone_on = dataclasses.replace(tiny, start="a.safetensors", train={**tiny.train, "blend": 0.7})
+    assert "; 0.7 of the way to it from `a.safetensors`" in card.text(path, metrics, gone_on)
 
 
 def test_batches_are_a_function_of_the_seed(tiny, arrays):
