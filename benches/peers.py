@@ -211,6 +211,21 @@ PEERS = {
 }
 
 
+def same_network(network: Network, engines: dict, length: int) -> None:
+    """Our logit of a URL against that of a peer that is fed the URL's tokens."""
+    peer = engines["ONNX Runtime f32"]
+    command = [MEASURE, "tokens", MODELS / f"{network.f32}.safetensors", str(length)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    ids, parts = (np.array([line.split()]).astype(np.int64) for line in told.splitlines())
+    feed = {"ids": ids} if "chars" in peer.w else networks.feed(networks.trigram_rows(peer.w), ids, parts)
+    theirs = float(peer.session.run(None, feed)[0][0, -1])
+    for name in ("PhishCNN f32", "PhishCNN f32, portable"):
+        mine = engines[name].logit(length)
+        assert abs(mine - theirs) < 1e-3, (
+            f"{network.title}, the same URL of {length} bytes: {name} says {mine}, ONNX Runtime {theirs}"
+        )
+
+
 def measured(network: Network) -> Run:
     w, _ = network.read()
     run = Run(network)
@@ -224,6 +239,7 @@ def measured(network: Network) -> Run:
     for length in network.lengths:  # another network would not be a comparison
         logits = {name: run.engines[name].logit(length) for name in PEERS if name.endswith("f32")}
         assert max(logits.values()) - min(logits.values()) < 1e-3, (length, logits)
+        same_network(network, run.engines, length)
     for turn in range(-1, ROUNDS):  # the first to warm
         for length, batch, calls in run.shapes():
             for name, engine in run.engines.items():
@@ -294,7 +310,7 @@ def write(runs: list[Run]) -> None:
         "Ours is timed from the URL's bytes to the probability, over 64 different URLs of each length (what is zero is "
         "skipped, so it matters what is read); peers from ready token ids (LiteRT: from ready embeddings). ONNX Runtime "
         "and LiteRT are called from Python, and the cost of calling an empty network is taken off; the others are "
-        "called from Rust. Every f32 peer gives the same logits to 0.001.",
+        "called from Rust. Every f32 peer gives the same logits to 0.001, and ONNX Runtime ours when it is fed our tokens.",
         "",
         "## Our time as a share of the best peer's",
         "",

@@ -3,7 +3,7 @@
 # takes. `tools/fresh.sh` clones the last commit into a container that systemd-nspawn runs; it needs root, mmdebstrap and
 # some minutes. `--try` runs `make quick` instead of `make test`.
 #
-# Rust comes from the machine's own toolchain (Debian's is older than 1.89), laid into the container with its
+# Rust comes from the machine's own toolchain (Debian's is older than 1.95), laid into the container with its
 # crates' registry, so that the container's cargo is configured as the machine's.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -4,8 +4,9 @@
 #     core/fuzz/run.sh [SECONDS [TARGET…]]
 #
 # The stable compiler instruments for libFuzzer by itself; it needs a C++ compiler and nothing
-# else. (It has no address sanitizer; valgrind watches the kernels in `make engine`.) Findings land
-# in `artifacts/`, and the corpora, grown from generated seeds, in `corpus/`.
+# else. (It has no address sanitizer: what a kernel reads or writes astray is seen only where a
+# logit or a debug assertion shows it, and in part by valgrind in `make engine`.) Findings land in
+# `artifacts/`, and the corpora, grown from generated seeds, in `corpus/`.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-60}

@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::Path;
+use support::int8;
 use support::model_file::{Architecture, Input, Layer, ModelFile, conv, dense};
 
 fn models() -> Vec<ModelFile> {
@@ -32,22 +33,53 @@ fn models() -> Vec<ModelFile> {
     let pool = |kind| vec![Layer::Pool(kind), dense(2, "softmax"), dense(1, "")];
     let ceil = Layer::MaxPool { size: 3, ceil: true };
     let floor = Layer::MaxPool { size: 2, ceil: false };
-    vec![
+    let f32s = [
         bytes(pool("max+avg"), "logit"),
-        bytes([vec![conv(4, 2, "relu"), ceil, add], pool("avg")].concat(), "logit"),
-        chars(vec![valid, floor, Layer::Flatten, dense(2, "")], "softmax2 positive=1"),
+        bytes([vec![conv(4, 1, "relu"), ceil.clone(), add], pool("avg")].concat(), "logit"),
+        chars(vec![valid, floor.clone(), Layer::Flatten, dense(2, "")], "softmax2 positive=1"),
         chars(pool("max"), "logit"),
-    ]
-    .into_iter()
-    .enumerate()
-    .map(|(i, mut architecture)| {
-        // A layer's added input must have as many channels.
-        if i == 1 {
-            architecture.layers[0] = conv(4, 1, "relu");
-        }
-        architecture.build(i as u64)
-    })
-    .collect()
+    ];
+    // int8 has groups of four channels and blocks of 16. Embedding tables take most of a file.
+    let wide = |architecture| Architecture { width: 4, ..architecture };
+    let with = |kernel, same, dilation, activation, add| Layer::Conv {
+        kernel,
+        outputs: 16,
+        same,
+        dilation,
+        activation,
+        add,
+    };
+    let pair = Layer::MaxPool { size: 2, ceil: true };
+    let int8s = [
+        Architecture {
+            input: Input::Bytes { max: 8, tables: "bytes+parts+trigrams" },
+            ..wide(bytes(vec![Layer::Pool("max+avg"), dense(3, "sigmoid"), dense(1, "")], "logit"))
+        },
+        wide(bytes(
+            vec![
+                conv(4, 16, "relu"),
+                pair,
+                with(3, true, 2, "relu", true),
+                ceil,
+                Layer::Pool("avg"),
+                dense(1, ""),
+            ],
+            "logit",
+        )),
+        wide(chars(
+            vec![
+                with(2, false, 3, "tanh", false),
+                floor,
+                Layer::Flatten,
+                dense(2, "relu"),
+                dense(2, ""),
+            ],
+            "softmax2 positive=1",
+        )),
+    ];
+    let f32s = (0..).zip(f32s).map(|(seed, architecture)| architecture.build(seed));
+    let int8s = (0..).zip(int8s).map(|(seed, architecture)| int8::build(&architecture, seed));
+    f32s.chain(int8s).collect()
 }
 
 fn main() {
@@ -58,8 +90,11 @@ fn main() {
         std::fs::write(folder.join(format!("seed{i}")), bytes).expect("seed");
     };
     for (i, model) in models().iter().enumerate() {
-        write("model", i, &model.bytes());
-        write("reader_differential", i, &model.bytes());
+        let file = model.bytes();
+        assert!(file.len() <= 8192, "longer than run.sh's -max_len: {}", file.len());
+        phishcnn_core::Model::load(&file).expect("a model");
+        write("model", i, &file);
+        write("reader_differential", i, &file);
     }
     let small =
         r#"{"__metadata__":{"k":"v"},"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;

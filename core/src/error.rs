@@ -17,7 +17,7 @@ pub enum Error {
     Unsupported = 104,
     /// A tensor's shape does not fit the layer line.
     Shape = 105,
-    /// A weight is NaN or infinite.
+    /// A weight, or the logit that huge weights give, is NaN or infinite.
     NonFinite = 106,
     /// The scratch memory is not aligned to 16 bytes; in C, also other memory misaligned.
     Misaligned = 107,
@@ -122,7 +122,7 @@ impl Error {
             Self::TensorLayout => "tensors do not tile the data",
             Self::Unsupported => "unsupported format, input, layer or data type",
             Self::Shape => "wrong shape",
-            Self::NonFinite => "weight is NaN or infinite",
+            Self::NonFinite => "weight or logit is NaN or infinite",
             Self::Misaligned => "memory not aligned (scratch: to 16 bytes)",
             Self::MetadataMissing => "metadata missing",
             Self::FileUnreadable => "model file cannot be opened or mapped",

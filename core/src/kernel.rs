@@ -82,20 +82,14 @@ impl Backend {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => cfg!(not(dsp)),
-            _ => native::has(self),
+            _ => native::available().contains(&self),
         }
     }
 
     /// The fastest that this machine can run.
     #[must_use]
     pub fn detect() -> Self {
-        let mut best = Self::Portable;
-        for backend in Self::ALL {
-            if backend.is_available() {
-                best = backend;
-            }
-        }
-        best
+        native::available().last().copied().unwrap_or(Self::Portable)
     }
 }
 

@@ -206,7 +206,7 @@ impl Layers<'_> {
     /// Multiply-adds for an input of so many tokens, padding of `same` included.
     pub(crate) fn multiply_adds(&self, tokens: usize) -> u64 {
         let mut positions = tokens;
-        let mut total = 0;
+        let mut total = 0_u64;
         for stage in &self.stages {
             match stage {
                 Stage::Convolution(c) => {
@@ -214,7 +214,8 @@ impl Layers<'_> {
                         positions = positions.saturating_sub(c.history());
                     }
                     let weights = c.kernel * c.inputs * c.outputs.get();
-                    total += positions as u64 * weights as u64;
+                    let products = (positions as u64).saturating_mul(weights as u64);
+                    total = products.saturating_add(total);
                     match c.pool {
                         Some(true) => positions = positions.div_ceil(2),
                         Some(false) => positions /= 2,
@@ -228,6 +229,6 @@ impl Layers<'_> {
             }
         }
         let dense = self.dense.iter().map(|d| d.inputs as u64 * d.outputs.get() as u64);
-        total + dense.sum::<u64>()
+        dense.fold(total, u64::saturating_add)
     }
 }

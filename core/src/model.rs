@@ -131,7 +131,7 @@ impl<'a> Model<'a> {
     /// Reads a model file in place: weights are borrowed, at any alignment, never copied.
     ///
     /// # Errors
-    /// 101 to 108 of [`Error`], with the offending tensor, metadata key or layer.
+    /// 101 to 106 and 108 of [`Error`], with the offending tensor, metadata key or layer.
     pub fn load(file: &'a [u8]) -> Result<Self, LoadError<'a>> {
         // Borrowed from the results, not moved out of them: stacks may be small.
         let file = File::read(file);
@@ -198,6 +198,8 @@ impl<'a> Model<'a> {
     /// # Errors
     /// [`Error::EmptyUrl`], [`Error::UrlTooLong`], [`Error::Misaligned`],
     /// [`Error::ScratchTooSmall`]; [`Error::NonFinite`] when huge weights overflow into the logit.
+    /// (Only the logit is looked at: a NaN that a relu or a maximum drops inside the network is not
+    /// reported.)
     pub fn score(&self, url: &[u8], scratch: &mut [u8]) -> Result<Score, Error> {
         let tokens = Tokens::new(url, self.input, self.layers.embedding.table)?;
         let logit = self.logit(tokens.iter(), scratch)?;
@@ -378,15 +380,19 @@ fn thresholds(line: &str) -> Option<Thresholds> {
 }
 
 /// A decimal number without exponent, of at most 15 digits: then the digits and the power of
-/// ten are exact in f64 and the quotient is correctly rounded. (`str::parse` would bring in
-/// arbitrary precision, about 10 KiB of flash.)
+/// ten are exact in f64 and the quotient is the nearest f64, which is rounded once more, to f32.
+/// (`str::parse` would bring in arbitrary precision, about 10 KiB of flash.)
 fn decimal(text: &str) -> Option<f32> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
-    let (whole, fraction) = split_once(text, b'.').unwrap_or((text, "0"));
-    if whole.is_empty() || fraction.is_empty() || whole.len() + fraction.len() > 15 {
+    let (whole, fraction) = match split_once(text, b'.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (text, ""),
+    };
+    if whole.is_empty() || whole.len() + fraction.len() > 15 {
         return None;
     }
     let (mut digits, mut scale) = (0_u64, 1_u64);
@@ -408,18 +414,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_are_correctly_rounded() {
-        for text in ["0", "1", "-1.5", "3.1415926", "0.1", "-0.0000001", "12345678.9", "2.7182817"]
-        {
-            assert_eq!(
-                decimal(text).map(f32::to_bits),
-                text.parse().ok().map(f32::to_bits),
-                "{text}"
-            );
+    fn decimals_are_the_nearest_f64_as_f32() {
+        for text in [
+            "0",
+            "1",
+            "-1.5",
+            "3.1415926",
+            "0.1",
+            "-0.0000001",
+            "12345678.9",
+            "2.7182817",
+            "123456789012345",
+            "-999999999999999",
+            "12345678901234.5",
+            "0.12345678901234",
+            // So near the middle of two f32 that f64 rounds onto it: not the nearest f32.
+            "6.18150782585144",
+            "0.56473508477211",
+        ] {
+            let nearest = text.parse::<f64>().ok().map(|value| value as f32);
+            assert_eq!(decimal(text).map(f32::to_bits), nearest.map(f32::to_bits), "{text}");
         }
-        for bad in
-            ["", "-", ".5", "5.", "1e3", "+1", "inf", "nan", "1.2.3", "1234567890123456", " 1"]
-        {
+        for bad in [
+            "",
+            "-",
+            ".",
+            ".5",
+            "5.",
+            "1e3",
+            "+1",
+            "inf",
+            "nan",
+            "1.2.3",
+            " 1",
+            "1234567890123456",
+            "123456789012345.6",
+            "0.123456789012345",
+        ] {
             assert_eq!(decimal(bad), None, "{bad:?}");
         }
     }

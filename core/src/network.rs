@@ -102,6 +102,14 @@ fn capacities(layers: &Layers<'_>, tile: usize) -> impl Iterator<Item = Option<u
     })
 }
 
+/// Values that the readout keeps: all positions, or the maxima of each channel.
+fn readout_values(layers: &Layers<'_>) -> usize {
+    match layers.readout {
+        Readout::Flatten { length } => length,
+        Readout::Pool { .. } => layers.channels.get(),
+    }
+}
+
 /// Scratch memory in bytes, from the sizes in which [`run`] cuts it up.
 pub(crate) fn scratch_len<N: Numbers>(layers: &Layers<'_>) -> Option<usize> {
     scratch_len_of::<N>(layers, TILE)
@@ -120,7 +128,7 @@ pub(crate) fn scratch_len_of<N: Numbers>(layers: &Layers<'_>, tile: usize) -> Op
             channels = convolution.outputs.get();
         }
     }
-    let readout = bytes(layers.readout_length(), size_of::<N::Value>())?;
+    let readout = bytes(readout_values(layers), size_of::<N::Value>())?;
     let sums = bytes(channels, size_of::<N::Sum>())?;
     let wide = bytes(layers.widest(), size_of::<N::Wide>())?;
     total.checked_add(readout)?.checked_add(sums)?.checked_add(wide.checked_mul(2)?)
@@ -223,7 +231,7 @@ fn run_checked<N: Numbers>(
         }
         buffers.push(buffer).ok()?;
     }
-    let readout = cut(&mut scratch, layers.readout_length())?;
+    let readout = cut(&mut scratch, readout_values(layers))?;
     let sums = cut(&mut scratch, channels.get())?;
     let mut vector = cut(&mut scratch, layers.widest())?;
     let mut spare = cut(&mut scratch, layers.widest())?;

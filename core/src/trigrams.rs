@@ -9,7 +9,7 @@ const PRIME: u32 = 0x0100_0193;
 /// hash over the upper ones.
 const GOLDEN: u32 = 0x9E37_79B1;
 
-/// The two token ids before the next one; 0, which is no byte of a URL, where there is none.
+/// The two token ids before the next one; 0, as of a byte NUL, where there is none.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Trigrams([u16; 2]);
 

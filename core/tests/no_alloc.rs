@@ -40,16 +40,22 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn load_score_and_explain_do_not_allocate() {
-    let bytes = Input::Bytes { max: 256, tables: "bytes+parts" };
-    for input in [bytes, Input::Chars { length: 64, canonical: true }] {
+    let bytes = || Input::Bytes { max: 256, tables: "bytes+parts" };
+    let chars = Input::Chars { length: 64, canonical: true };
+    for (input, int8) in [(bytes(), false), (chars, false), (bytes(), true)] {
         let layers = vec![
-            conv(3, 8, "relu"),
+            conv(3, 16, "relu"),
             Layer::MaxPool { size: 2, ceil: true },
             Layer::Pool("max+avg"),
             dense(4, "tanh"),
             dense(1, ""),
         ];
-        let file = Architecture { input, width: 4, layers, output: "logit" }.build(1).bytes();
+        let architecture = Architecture { input, width: 4, layers, output: "logit" };
+        let file = match int8 {
+            true => support::int8::build(&architecture, 1),
+            false => architecture.build(1),
+        };
+        let file = file.bytes();
         let before = count();
         let mut scratch = vec![Block::ZERO; Model::load(&file).unwrap().scratch_len() / 16];
         assert!(count() > before, "the counter counts");

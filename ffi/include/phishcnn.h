@@ -56,9 +56,9 @@
 /* Scratch memory that the embedded model needs, in bytes: less on bare metal, where a
  * model computes fewer positions at once. */
 #if defined(__unix__) || defined(__APPLE__) || defined(_WIN32) || defined(__wasm__)
-#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 30448
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 30336
 #else
-#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 5488
+#define PHISHCNN_EMBEDDED_SCRATCH_SIZE 5376
 #endif
 /* Segments that phishcnn_explain finds at most with the embedded model. */
 #define PHISHCNN_EMBEDDED_MAX_SEGMENTS 256
@@ -75,7 +75,7 @@ enum {
   PHISHCNN_TENSOR_LAYOUT = 103, /* tensors do not tile the data */
   PHISHCNN_UNSUPPORTED = 104, /* unsupported format, input, layer or data type */
   PHISHCNN_SHAPE = 105, /* wrong shape */
-  PHISHCNN_NON_FINITE = 106, /* weight is NaN or infinite */
+  PHISHCNN_NON_FINITE = 106, /* weight or logit is NaN or infinite */
   PHISHCNN_MISALIGNED = 107, /* memory not aligned (scratch: to 16 bytes) */
   PHISHCNN_METADATA_MISSING = 108, /* metadata missing */
   PHISHCNN_FILE_UNREADABLE = 109, /* model file cannot be opened or mapped */
@@ -303,7 +303,7 @@ extern "C" {
  * metadata key, a layer), or the empty text; cut when it does not fit (128 bytes suffice for
  * everything that our tools write). item may be NULL.
  *
- * Status: 101 to 108 for a file that is not a model, PHISHCNN_NULL_POINTER,
+ * Status: 101 to 106 or 108 for a file that is not a model, PHISHCNN_NULL_POINTER,
  * PHISHCNN_MISALIGNED (model). After any error, the memory holds no model.
  */
 phishcnn_status phishcnn_model_load(struct phishcnn_model *model,
@@ -426,7 +426,8 @@ phishcnn_status phishcnn_probability(const struct phishcnn_model *model,
  *
  * Status: PHISHCNN_EMPTY_URL (nothing but white space), PHISHCNN_URL_TOO_LONG,
  * PHISHCNN_SCRATCH_TOO_SMALL, PHISHCNN_MISALIGNED, PHISHCNN_NOT_LOADED, PHISHCNN_NULL_POINTER;
- * PHISHCNN_NON_FINITE when huge weights of a strange model overflow.
+ * PHISHCNN_NON_FINITE when huge weights of a strange model overflow into the logit (a NaN that a
+ * relu or a maximum drops inside the network is not reported).
  */
 phishcnn_status phishcnn_score(const struct phishcnn_model *model,
                                const char *url,

@@ -59,7 +59,7 @@ public:
     return model;
   }
 
-  /// A model's bytes, which must outlive it. Throws Error 101 to 108.
+  /// A model's bytes, which must outlive it. Throws Error 101 to 106 or 108.
   static Model memory(const void *file, std::size_t size) {
     Model model;
     std::array<char, 128> item;
@@ -67,7 +67,7 @@ public:
     return model;
   }
 
-  /// A model file, mapped. Throws Error 101 to 109.
+  /// A model file, mapped. Throws Error 101 to 106, 108 or 109.
   static Model file(const std::string &path) {
     Model model;
     std::array<char, 128> item;

@@ -52,7 +52,7 @@ pub const PHISHCNN_SHA256_SIZE: usize = 65;
 /// metadata key, a layer), or the empty text; cut when it does not fit (128 bytes suffice for
 /// everything that our tools write). item may be NULL.
 ///
-/// Status: 101 to 108 for a file that is not a model, PHISHCNN_NULL_POINTER,
+/// Status: 101 to 106 or 108 for a file that is not a model, PHISHCNN_NULL_POINTER,
 /// PHISHCNN_MISALIGNED (model). After any error, the memory holds no model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn phishcnn_model_load(

@@ -17,7 +17,8 @@ use phishcnn_core::{Error, Score};
 ///
 /// Status: PHISHCNN_EMPTY_URL (nothing but white space), PHISHCNN_URL_TOO_LONG,
 /// PHISHCNN_SCRATCH_TOO_SMALL, PHISHCNN_MISALIGNED, PHISHCNN_NOT_LOADED, PHISHCNN_NULL_POINTER;
-/// PHISHCNN_NON_FINITE when huge weights of a strange model overflow.
+/// PHISHCNN_NON_FINITE when huge weights of a strange model overflow into the logit (a NaN that a
+/// relu or a maximum drops inside the network is not reported).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn phishcnn_score(
     model: *const phishcnn_model,

@@ -13,12 +13,12 @@ KIB = 1024
 # What was promised for a Cortex-M4 with FPU; the Cortex-M0's image, with arithmetic in software, must fit its board.
 FLASH, RAM = {"cortex-m4": 224 * KIB, "cortex-m0": 256 * KIB}, 16 * KIB
 # `phishcnn_model_scratch_size` on these targets; the firmware fails when it is less than needed.
-SCRATCH = 5488
+SCRATCH = 5376
 # What was measured when these were last looked at, in bytes, and in instructions for a byte of an address; 3 % more
 # fails, so that growth is seen.
 RECORDED = {
-    "cortex-m4": {"flash": 227_884, "ram": 15_656, "instructions": 60_241},
-    "cortex-m0": {"flash": 235_464, "ram": 15_800, "instructions": 347_837},
+    "cortex-m4": {"flash": 227_772, "ram": 15_552, "instructions": 59_651},
+    "cortex-m0": {"flash": 235_440, "ram": 15_696, "instructions": 347_812},
 }
 BACKEND = {"cortex-m4": "dsp", "cortex-m0": "portable"}
 TARGETS = {"cortex-m4": "thumbv7em-none-eabihf", "cortex-m0": "thumbv6m-none-eabi"}

@@ -1,8 +1,8 @@
 //! Measures scores on demand, so that other engines can be measured in between: reads lines
 //! `MODEL BACKEND LENGTH BATCH COUNT`, answers `NS FIRST LOGIT`: the median nanoseconds of scoring
 //! BATCH URLs one after the other, those from the model's bytes to its first logit, and that
-//! logit. With the argument `once MODEL BACKEND LENGTH COUNT` it only scores, for instruction
-//! counts.
+//! logit. With the arguments `once MODEL BACKEND LENGTH COUNT` it only scores, for instruction
+//! counts; with `tokens MODEL LENGTH` it prints the ids of that logit's URL, then their parts.
 
 use phishcnn_benches::{Aligned, urls};
 use phishcnn_core::{Backend, Block, Model, as_bytes_mut};
@@ -18,12 +18,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         run(&[model, backend, length, "1", count])?;
         return Ok(());
     }
+    if let [tokens, model, length] = arguments.as_slice()
+        && tokens == "tokens"
+    {
+        let file = std::fs::read(model)?;
+        let model = Model::load(&file).map_err(|e| e.to_string())?;
+        let urls = urls(length.parse()?);
+        let tokens = model.tokens(urls.first().ok_or("no URLs")?)?;
+        println!("{}", line(tokens.iter().map(|token| token.id)));
+        println!("{}", line(tokens.iter().map(|token| token.part as u16)));
+        return Ok(());
+    }
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         println!("{}", run(&line.split(' ').collect::<Vec<_>>())?);
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+fn line(numbers: impl Iterator<Item = u16>) -> String {
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn run(words: &[&str]) -> Result<String, Box<dyn std::error::Error>> {

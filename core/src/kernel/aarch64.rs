@@ -7,17 +7,16 @@ use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::aarch64::*;
 
-/// Whether processor and operating system have what a backend needs.
-pub(super) fn has(backend: Backend) -> bool {
-    match backend {
-        Backend::Portable | Backend::Neon => true,
-        Backend::NeonDotprod => has_dotprod(),
-        _ => false,
+/// What processor and operating system have, the slowest first.
+pub(super) fn available() -> &'static [Backend] {
+    match has_dotprod() {
+        true => &[Backend::Neon, Backend::NeonDotprod],
+        false => &[Backend::Neon],
     }
 }
 
-/// The C library knows what the kernel says about the processor; elsewhere (Apple's processors
-/// all have it) the target for which this is compiled decides.
+/// The C library knows what the kernel says about the processor; elsewhere the target for which
+/// this is compiled decides: Apple's for macOS have it, those for older iPhones need not.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn has_dotprod() -> bool {
     const AT_HWCAP: core::ffi::c_ulong = 16;

@@ -10,8 +10,8 @@ use super::tile::{BLOCK, Group, Portable, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::asm;
 
-pub(super) fn has(backend: Backend) -> bool {
-    backend == Backend::Dsp
+pub(super) fn available() -> &'static [Backend] {
+    &[Backend::Dsp]
 }
 
 pub(super) fn multiply_add(_: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {
@@ -57,19 +57,19 @@ impl Dsp {
         self,
         pairs: impl Iterator<Item = (&'a [u8; 4], &'a Group)> + Clone,
         sums: &mut [i32; BLOCK],
-    ) {
+    ) -> Option<()> {
         for (quad, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let mut registers = *sums;
             for (x, w) in pairs.clone() {
                 let x = self.activations(x);
-                // SAFETY: a group has four of these for each of the four quads of columns.
-                let w = unsafe { w.as_chunks::<16>().0.get_unchecked(quad) };
+                let w = w.as_chunks::<16>().0.get(quad)?;
                 for (sum, w) in registers.iter_mut().zip(w.as_chunks::<4>().0) {
                     *sum = multiply_add_4(*sum, x, u32::from_le_bytes(*w));
                 }
             }
             *sums = registers;
         }
+        Some(())
     }
 }
 
@@ -103,12 +103,13 @@ impl Tile for Dsp {
         x: [&[[u8; 4]]; R],
         w: [&[Group]; B],
         sums: &mut [[Sums<Self>; B]; R],
-    ) {
+    ) -> Option<()> {
         for (x, sums) in x.iter().zip(sums) {
             for (w, sums) in w.iter().zip(sums) {
-                self.accumulate(x.iter().zip(*w).take(groups), sums);
+                self.accumulate(x.get(..groups)?.iter().zip(w.get(..groups)?), sums)?;
             }
         }
+        Some(())
     }
 
     #[inline(always)]
@@ -119,20 +120,22 @@ impl Tile for Dsp {
         x: &[[u8; 4]],
         w: [&[Group]; B],
         sums: &mut [Sums<Self>; B],
-    ) {
-        let (Some(start), Some(end)) = (list.first(), list.last()) else { return };
+    ) -> Option<()> {
+        debug_assert!(list.is_sorted());
+        let (Some(start), Some(end)) = (list.first(), list.last()) else { return Some(()) };
         let (start, end) = (usize::from(*start), usize::from(*end));
         for (w, sums) in w.iter().zip(sums) {
             if start < first || end >= x.len() || end - first >= w.len() {
-                return;
+                return None;
             }
-            // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and the
-            // last's, which are checked above.
+            // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the
+            // first's and the last's, which are checked.
             let pairs = list.iter().map(|&group| unsafe {
                 let group = usize::from(group);
                 (x.get_unchecked(group), w.get_unchecked(group - first))
             });
-            self.accumulate(pairs, sums);
+            self.accumulate(pairs, sums)?;
         }
+        Some(())
     }
 }

@@ -207,8 +207,8 @@ fn listed_row<T: Width>(
     Some(())
 }
 
-/// C columns of one row, from the listed values alone. The list ascends and counts values of `x`;
-/// the rows of `w` begin at `first`.
+/// C columns of one row, from the listed values alone. The list must ascend, as only its ends are
+/// checked; it counts values of `x`, and the rows of `w` begin at `first`.
 #[inline(always)]
 fn listed<T: Width, const C: usize>(
     width: T,
@@ -219,6 +219,7 @@ fn listed<T: Width, const C: usize>(
     column: usize,
     y: &mut [f32],
 ) -> Option<()> {
+    debug_assert!(list.is_sorted());
     let (Some(start), Some(end)) = (list.first(), list.last()) else { return Some(()) };
     let (start, end) = (usize::from(*start), usize::from(*end));
     let columns = y.len();
@@ -230,8 +231,8 @@ fn listed<T: Width, const C: usize>(
     let mut sums: [f32; C] = *y;
     for &index in list {
         let index = usize::from(index);
-        // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and the
-        // last's, which are checked above.
+        // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the first's
+        // and the last's, which are checked.
         unsafe {
             let x = *x.get_unchecked(index);
             let w = w.as_ptr().add((index - first) * columns);

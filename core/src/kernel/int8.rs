@@ -292,7 +292,7 @@ fn part<T: Tile, const R: usize, const B: usize>(
             let from = job.x.get((row + r) * job.stride + tap * job.tap_stride..)?;
             *x = from.as_chunks().0.get(..job.groups)?;
         }
-        tile.multiply_add(job.groups, x, columns.weights(job, tap)?, &mut sums);
+        tile.multiply_add(job.groups, x, columns.weights(job, tap)?, &mut sums)?;
     }
     finish(T::LANES, job, columns, sums, row, y)
 }
@@ -316,11 +316,11 @@ fn sparse_strip<T: Tile, const B: usize>(
     while row < rows {
         let mut sums = bias;
         let list = scan.window(row, job.groups)?;
-        tile.multiply_add_listed(list, row * scan.groups, x, w, &mut sums);
+        tile.multiply_add_listed(list, row * scan.groups, x, w, &mut sums)?;
         if job.pool.get() == 2 {
             let mut second = bias;
             let list = scan.window(row + 1, job.groups)?;
-            tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second);
+            tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second)?;
             finish(T::LANES, job, &columns, [sums, second], first_row + row, y)?;
             row += 2;
         } else {

@@ -2,8 +2,8 @@
 
 use super::{Backend, Convolve, Kernels, Product};
 
-pub(super) fn has(_: Backend) -> bool {
-    false
+pub(super) fn available() -> &'static [Backend] {
+    &[]
 }
 
 pub(super) fn multiply_add(_: Kernels, _: &Product<'_>, _: &mut [f32]) -> Option<()> {

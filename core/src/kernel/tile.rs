@@ -12,8 +12,8 @@ pub(super) type Group = [u8; 4 * BLOCK];
 
 /// The sums of a block's columns in registers, and what is done with them.
 ///
-/// (No closures around these methods and those of [`Tile`]: a closure is compiled without its
-/// function's instructions.)
+/// (Hardly any closures around these methods and those of [`Tile`]: one that is not inlined is
+/// compiled without the instructions.)
 pub(super) trait Lanes: Copy {
     type Sums: Copy;
 
@@ -77,7 +77,8 @@ pub(super) trait Tile: Copy {
         count
     }
 
-    /// `sums[r][b] += Σ_g x[r][g] · w[b][g]`. All slices have `groups` elements.
+    /// `sums[r][b] += Σ_g x[r][g] · w[b][g]`. `None` when a slice has fewer than `groups` elements,
+    /// a defect of the caller.
     #[inline(always)]
     fn multiply_add<const R: usize, const B: usize>(
         self,
@@ -85,21 +86,20 @@ pub(super) trait Tile: Copy {
         x: [&[[u8; 4]]; R],
         w: [&[Group]; B],
         sums: &mut [[Sums<Self>; B]; R],
-    ) {
+    ) -> Option<()> {
         for group in 0..groups {
             for (x, sums) in x.iter().zip(&mut *sums) {
-                let Some(x) = x.get(group) else { return };
-                let x = self.activations(x);
+                let x = self.activations(x.get(group)?);
                 for (w, sums) in w.iter().zip(sums) {
-                    let Some(w) = w.get(group) else { return };
-                    *sums = self.dot(*sums, x, w);
+                    *sums = self.dot(*sums, x, w.get(group)?);
                 }
             }
         }
+        Some(())
     }
 
-    /// As `multiply_add` of one row, of the listed groups alone. The list ascends and counts
-    /// groups of `x`; those of `w`, all equally many, begin at `first`.
+    /// As `multiply_add` of one row, of the listed groups alone. The list must ascend, as only its
+    /// ends are checked; it counts groups of `x`, and those of `w` begin at `first`.
     #[inline(always)]
     fn multiply_add_listed<const B: usize>(
         self,
@@ -108,16 +108,17 @@ pub(super) trait Tile: Copy {
         x: &[[u8; 4]],
         w: [&[Group]; B],
         sums: &mut [Sums<Self>; B],
-    ) {
-        let (Some(start), Some(end)) = (list.first(), list.last()) else { return };
+    ) -> Option<()> {
+        debug_assert!(list.is_sorted());
+        let (Some(start), Some(end)) = (list.first(), list.last()) else { return Some(()) };
         let (start, end) = (usize::from(*start), usize::from(*end));
         if start < first || end >= x.len() || w.iter().any(|w| end - first >= w.len()) {
-            return;
+            return None;
         }
         for &group in list {
             let group = usize::from(group);
-            // SAFETY: the list ascends (`Scan`), so that no index lies outside the first's and
-            // the last's, which are checked above.
+            // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the
+            // first's and the last's, which are checked.
             unsafe {
                 let x = self.activations(x.get_unchecked(group));
                 for (w, sums) in w.iter().zip(&mut *sums) {
@@ -125,6 +126,7 @@ pub(super) trait Tile: Copy {
                 }
             }
         }
+        Some(())
     }
 }
 

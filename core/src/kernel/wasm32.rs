@@ -7,8 +7,8 @@ use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::wasm32::*;
 
-pub(super) fn has(backend: Backend) -> bool {
-    matches!(backend, Backend::Portable | Backend::Simd128)
+pub(super) fn available() -> &'static [Backend] {
+    &[Backend::Simd128]
 }
 
 pub(super) fn multiply_add(_: Kernels, product: &Product<'_>, y: &mut [f32]) -> Option<()> {

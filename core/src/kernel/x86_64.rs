@@ -6,9 +6,9 @@ use super::tile::{BLOCK, Column, Group, Lanes, Sums, Tile};
 use super::{Backend, Kernels};
 use core::arch::x86_64::*;
 
-/// Whether processor and operating system have what a backend needs. (The standard library's
-/// macro for this is not in `core`.)
-pub(super) fn has(backend: Backend) -> bool {
+/// What processor and operating system have, the slowest first. (The standard library's macro for
+/// this is not in `core`; virtual machines trap each `cpuid`, so none is asked twice.)
+pub(super) fn available() -> &'static [Backend] {
     const OSXSAVE: u32 = 1 << 27;
     const SSE41: u32 = 1 << 19;
     const POPCNT: u32 = 1 << 23;
@@ -19,29 +19,27 @@ pub(super) fn has(backend: Backend) -> bool {
     // What the operating system saves: xmm and ymm; with AVX-512 also masks and zmm.
     const YMM: u64 = 0b110;
     const ZMM: u64 = 0b1110_0110;
-    let (highest, one) = (__cpuid(0).eax, __cpuid(1));
-    let seven = match highest {
-        ..7 => return backend == Backend::Sse41 && one.ecx & SSE41 != 0,
-        _ => __cpuid_count(7, 0),
-    };
-    let saved = match one.ecx & OSXSAVE {
-        0 => 0,
-        // SAFETY: the operating system has enabled `xgetbv`, says OSXSAVE.
-        _ => unsafe { saved_registers() },
-    };
-    let avx2 = saved & YMM == YMM && one.ecx & FMA != 0 && seven.ebx & AVX2 != 0;
-    match backend {
-        Backend::Portable => true,
-        Backend::Sse41 => one.ecx & SSE41 != 0,
-        Backend::Avx2 => avx2,
-        Backend::Avx512Vnni => {
-            avx2 && saved & ZMM == ZMM
-                && one.ecx & POPCNT != 0
-                && seven.ebx & AVX512 == AVX512
-                && seven.ecx & VNNI != 0
-        }
-        _ => false,
+    let one = __cpuid(1).ecx;
+    if one & SSE41 == 0 {
+        return &[];
     }
+    if one & OSXSAVE == 0 || one & FMA == 0 || __cpuid(0).eax < 7 {
+        return &[Backend::Sse41];
+    }
+    // SAFETY: the operating system has enabled `xgetbv`, says OSXSAVE.
+    let saved = unsafe { saved_registers() };
+    let seven = __cpuid_count(7, 0);
+    if saved & YMM != YMM || seven.ebx & AVX2 == 0 {
+        return &[Backend::Sse41];
+    }
+    if saved & ZMM != ZMM
+        || one & POPCNT == 0
+        || seven.ebx & AVX512 != AVX512
+        || seven.ecx & VNNI == 0
+    {
+        return &[Backend::Sse41, Backend::Avx2];
+    }
+    &[Backend::Sse41, Backend::Avx2, Backend::Avx512Vnni]
 }
 
 #[target_feature(enable = "xsave")]
@@ -329,7 +327,7 @@ impl Tile for Avx512Vnni {
 }
 
 /// The indices, counted from `first`, of what is not zero in the bits of `mask`; how many.
-/// Only used inside functions that enable AVX-512 F and VL.
+/// Only used inside functions that enable AVX-512 F.
 #[inline(always)]
 fn list_nonzero_avx512(x: &[[u8; 4]], mask: i32, first: u16, list: &mut [u16]) -> usize {
     let mut count = 0;

@@ -14,7 +14,9 @@
 //! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model is an
 //! int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list.
 
-use super::{Activation, Convolution, Dense, Embedding, Layers, Padding, Readout, Stage, TWO};
+use super::{
+    Activation, Convolution, Dense, Embedding, Layers, Padding, Readout, STAGES_MAX, Stage, TWO,
+};
 use crate::file::{Dtype, File};
 use crate::kernel::{integer, weight, weights};
 use crate::text::{Split, number, split};
@@ -65,7 +67,8 @@ impl<'a> Layers<'a> {
             dense: heapless::Vec::new(),
         };
         let mut readout = None;
-        for text in texts.by_ref() {
+        // (Words are counted, not stages: an int8 convolution takes its pool in.)
+        for (count, text) in (1..).zip(texts.by_ref()) {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
             let mut words = split(text, b' ');
             let stage = match words.next() {
@@ -76,6 +79,9 @@ impl<'a> Layers<'a> {
                     break;
                 }
             };
+            if count > STAGES_MAX {
+                return Err(unsupported(text));
+            }
             if let Stage::Convolution(convolution) = stage {
                 channels = convolution.outputs;
             }

@@ -454,6 +454,7 @@ fn counts_of_multiply_adds_and_parameters() {
     let dense = 34 * 8 + 8;
     let convolutions = 100 * 5 * 8 * 8 + 50 * 3 * 8 * 17 + 50 * 3 * 17 * 17;
     assert_eq!(model.multiply_adds(100), convolutions + dense);
+    assert_eq!(model.multiply_adds(usize::MAX), u64::MAX);
     let weights =
         (257 + 9) * 8 + 5 * 8 * 8 + 8 + 3 * 8 * 17 + 17 + 3 * 17 * 17 + 17 + 34 * 8 + 8 + 8 + 1;
     assert_eq!(model.parameters(), weights);

@@ -38,7 +38,7 @@ fn compact() -> Architecture {
     bytes(16, layers, "logit")
 }
 
-/// Together every layer kind and option, and sizes around the tiles (16 to 64 columns; 1 to 4 rows).
+/// Together every layer kind and option, and sizes around the tiles (16 to 112 columns; 1 to 6 rows).
 fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
     let with = |kernel, outputs, same, dilation, activation, add| Conv {
@@ -356,4 +356,18 @@ fn files_that_do_not_fit_are_refused() {
     let mut file = good();
     file.tensor_mut("c0.weight").shape = vec![2, 6, 64];
     assert_eq!(refused(file), Err(105), "weight");
+}
+
+#[test]
+fn at_most_16_words_of_stages() {
+    // A convolution and the pool behind it run as one, and count as two.
+    let stages = |n: usize| {
+        let pairs = [conv(1, 16, "relu"), Layer::MaxPool { size: 2, ceil: true }];
+        let layers = pairs.into_iter().cycle().take(n);
+        let layers = layers.chain([Layer::Pool("max"), dense(1, "")]).collect();
+        let file = build(&bytes(4, layers, "logit"), 1).bytes();
+        Model::load(&file).map(|_| ()).map_err(|e| (e.error, e.item.to_string()))
+    };
+    assert_eq!(stages(16), Ok(()));
+    assert_eq!(stages(17), Err((Error::Unsupported, "conv c16 same relu".into())));
 }

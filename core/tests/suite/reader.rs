@@ -583,21 +583,42 @@ fn mutated_files_agree_with_the_reference() {
     assert!((1_000..29_000).contains(&accepted), "{accepted} accepted: the test has become blunt");
 }
 
-/// A mutated model never panics, and scores if it loads.
+fn int8_model() -> ModelFile {
+    let layers = vec![
+        conv(3, 16, "relu"),
+        Layer::MaxPool { size: 2, ceil: true },
+        conv(2, 16, "tanh"),
+        Layer::Pool("max+avg"),
+        dense(3, "sigmoid"),
+        dense(1, ""),
+    ];
+    let input = Input::Bytes { max: 32, tables: "bytes+parts" };
+    crate::support::int8::build(&Architecture { input, width: 4, layers, output: "logit" }, 1)
+}
+
+/// A mutated model never panics, and scores if it loads; an int8 one alike on all backends.
 #[test]
 fn mutated_models_do_not_panic() {
     let mut random = Random(2);
-    for model in [bytes_model(), chars_model()] {
+    for (model, int8) in [(bytes_model(), false), (chars_model(), false), (int8_model(), true)] {
+        let mut loaded = 0;
         for _ in 0..1_500 {
             let mut data = model.data();
             let header = mutate(&model.header(), &mut data, &mut random);
             let file = assemble(&header, &data);
             agrees_with_the_reference(&file);
-            if let Ok(model) = Model::load(&file) {
-                let mut scratch = crate::scratch(&model);
-                model.score(b"http://a.b/c", phishcnn_core::as_bytes_mut(&mut scratch)).unwrap();
-            }
+            let Ok(model) = Model::load(&file) else { continue };
+            loaded += 1;
+            let mut scratch = crate::scratch(&model);
+            let scratch = phishcnn_core::as_bytes_mut(&mut scratch);
+            let mut logits = crate::int8::backends().into_iter().map(|backend| {
+                let model = model.clone().with_backend(backend).unwrap();
+                model.score(b"http://a.b/c", scratch).unwrap().logit.to_bits()
+            });
+            let first = logits.next().unwrap();
+            assert!(logits.all(|bits| bits == first || !int8));
         }
+        assert!(loaded > 30, "{loaded} loaded: the test has become blunt");
     }
 }
 
