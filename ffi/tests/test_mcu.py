@@ -18,7 +18,7 @@ SCRATCH = 5376
 # fails, so that growth is seen.
 RECORDED = {
     "cortex-m4": {"flash": 227_772, "ram": 15_552, "instructions": 59_651},
-    "cortex-m0": {"flash": 235_440, "ram": 15_696, "instructions": 347_812},
+    "cortex-m0": {"flash": 235_440, "ram": 15_696, "instructions": 347_810},
 }
 BACKEND = {"cortex-m4": "dsp", "cortex-m0": "portable"}
 TARGETS = {"cortex-m4": "thumbv7em-none-eabihf", "cortex-m0": "thumbv6m-none-eabi"}

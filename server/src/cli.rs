@@ -49,7 +49,7 @@ Exit codes: 0 ok · 1 rows that could not be read or scored · 2 usage, missing 
 /// is listed with its number and left out.
 ///
 /// Reported: area under the ROC curve; average precision; recall at false-positive rates of 1 %,
-/// 0.1 % and 0.01 % with the threshold, counts and Wilson 95 % intervals ('not resolvable' where
+/// 0.1 % and 0.01 % with the threshold, counts and 95 % intervals ('not resolvable' where
 /// fewer than 20 false positives are expected); the confusion at the model's two thresholds; the
 /// expected calibration error (15 bins, classes weighted equally).
 pub(crate) struct EvalArgs {

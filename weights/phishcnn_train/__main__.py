@@ -37,22 +37,23 @@ def _chars(params: Params, args: argparse.Namespace) -> Array | None:
 
 def split(args: argparse.Namespace) -> None:
     from . import groups
-    from . import prepare as step
+    from .data import write_rows
+    from .prepare import with_groups
 
     if bool(args.valid_from) != bool(args.test_from) or args.valid_from > args.test_from:
         raise ValueError("--valid-from and --test-from go together, the earlier month first")
-    rows = step.with_groups(read_rows(*args.rows))
+    rows = with_groups(read_rows(*args.rows))
     args.output.mkdir(parents=True, exist_ok=True)
     for name, side in groups.split(rows, args.valid_from, args.test_from).items():
         part = rows.take(side)
-        step.write_rows(args.output / f"{name}.tsv.gz", part)
+        write_rows(args.output / f"{name}.tsv.gz", part)
         print(f"{name}: {int((part.labels == 1).sum())} phishing, {int((part.labels == 0).sum())} legitimate")
 
 
 def prepare(args: argparse.Namespace) -> None:
     from .prepare import prepare as run
 
-    run(args.train, args.valid, args.output)
+    run(args.train, args.valid, args.output, args.judge)
 
 
 def opinion(args: argparse.Namespace) -> None:
@@ -61,7 +62,7 @@ def opinion(args: argparse.Namespace) -> None:
 
     params, rows = Params.load(args.params), read_rows(args.rows / "train.tsv.gz")
     weights = weigh(rows, params)[1] * sampling(rows, params)
-    output = Path("cache") / "ngrams.npy"
+    output = Path("cache") / "ngrams.npz"
     step.write(rows, rows.labels, weights, output, params.train["seed"])
     print(f"written: {output}")
 
@@ -74,8 +75,11 @@ def tokenize(args: argparse.Namespace) -> None:
     params = Params.load(args.params)
     work, chars = _work(args, params), _chars(params, args)
     rows = read_rows(args.rows / "train.tsv.gz")
-    opinions = Path("cache") / "ngrams.npy"
-    ngrams = np.load(opinions) if params.teach.get("ngrams") and opinions.exists() else None
+    ngrams = None
+    if params.teach.get("ngrams"):
+        from .opinion import read
+
+        ngrams = read(Path("cache") / "ngrams.npz", rows)
     limit = params.train["row_limit"]
     if limit and limit < len(rows):
         keep = np.sort(np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit])
@@ -130,7 +134,11 @@ def evaluate(args: argparse.Namespace) -> None:
     from .evaluate import measure_again, standard_sets
 
     sets = standard_sets(Path(args.data)) if args.data else {}
-    sets |= dict(item.split("=", 1) for item in args.set)
+    for item in args.set:
+        name, sign, spec = item.partition("=")
+        if not (name and sign and spec):
+            raise DataError(f"--set {item}: must be NAME=FILE[:FILTER…][,FILE…]")
+        sets[name] = spec
     if not sets:
         raise DataError("nothing to report on: give --data or --set")
     if args.cost:
@@ -189,6 +197,8 @@ def check_data(args: argparse.Namespace) -> int:
         told = {"file": Path(path).name, "errors": errors, "warnings": warnings, **schema.profile(rows)}
         if train_rows:
             told["leaks"] = schema.leaks(train_rows, rows)
+            if told["leaks"]["urls_in_train"]:
+                errors.append(f"{told['leaks']['urls_in_train']} URLs are training rows, too")
             told["shifted"] = {k: round(v, 3) for k, v in schema.shift(train_rows, rows).items() if v > schema.SHIFT}
         print(json.dumps(told, indent=1, ensure_ascii=False))
         failed |= bool(errors)
@@ -206,12 +216,13 @@ def cross_source(args: argparse.Namespace) -> None:
 
 
 def repair(args: argparse.Namespace) -> None:
+    from .data import write_rows
     from .evaluate import load
-    from .repair import repairs, write
+    from .repair import repairs
     from .scores import Cached
 
     found = repairs(Cached(load(Path(args.model)), Path(args.cache)), read_rows(*args.files), args.most)
-    write(args.output, found)
+    write_rows(Path(args.output), found)
     print(f"{len(found)} rows written to {args.output}")
 
 
@@ -256,6 +267,14 @@ def parser() -> argparse.ArgumentParser:
     sub = command("prepare", prepare, "Clean training rows; shared by all models.")
     sub.add_argument("--train", nargs="+", type=Path, required=True, metavar="FILE", help="training rows, pooled")
     sub.add_argument("--valid", nargs="+", type=Path, required=True, metavar="FILE", help="validation rows, pooled")
+    sub.add_argument(
+        "--judge",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="further rows that models are judged by (test rows): none of them, and none of --valid, is trained on",
+    )
     sub.add_argument("-o", "--output", type=Path, default=Path("cache/rows"), help="folder (default: cache/rows)")
     sub = with_params(command("opinion", opinion, "Fit n-grams out of fold: the second teacher of `[teach]`."))
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")

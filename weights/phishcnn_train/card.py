@@ -44,10 +44,14 @@ def history_of(model: Path) -> list[Figures]:
 
 
 def kept_epoch(history: list[Figures]) -> str:
-    """Which epoch of its training the file is."""
+    """Which epoch of its training the file is: the best one, or what a hand marked as `kept` behind the run."""
     if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
         return ""
-    return f"; epoch {max(history, key=rank)['epoch']} is the best on the validation rows, and kept"
+    best = max(history, key=rank)
+    kept = next((entry for entry in history if entry.get("kept")), best)
+    if kept is not best:
+        return f"; epoch {kept['epoch']} is kept, though {best['epoch']} is the best on the validation rows (EXPERIMENTS.md)"
+    return f"; epoch {best['epoch']} is the best on the validation rows, and kept"
 
 
 def _of(hits: int, rows: int) -> str:

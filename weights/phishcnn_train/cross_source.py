@@ -21,7 +21,7 @@ import numpy as np
 from . import metrics, network, train
 from .calibrate import threshold_at
 from .data import Rows, read_rows
-from .evaluate import dumps
+from .evaluate import digest, dumps
 from .params import Params
 from .sign_in import made_up
 from .tokens import tokens_of
@@ -73,13 +73,22 @@ def run(
         rows_folder: where `prepare` wrote the cleaned rows.
         rows: training rows of each run.
     """
-    settings = {"rows": rows, "epochs": epochs, "sources": sources, "seed": params.train["seed"]}
-    table = json.dumps([params.layers, params.sizes, params.train, params.augment, params.weights], sort_keys=True)
-    settings["params_sha256"] = hashlib.sha256(table.encode()).hexdigest()
+    pool_rows, test_rows = read_rows(rows_folder / "train.tsv.gz"), read_rows(test)
+    decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment, params.weights]
+    settings = {
+        "rows": rows,
+        "epochs": epochs,
+        "sources": sources,
+        "seed": params.train["seed"],
+        "params_sha256": hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
+        "train_sha256": digest(pool_rows),
+        "test_sha256": digest(test_rows),
+    }
     params = dataclasses.replace(params, start="", train={**params.train, "epochs": epochs})
     result = json.loads(output.read_text()) if output.exists() else {}
     if result.get("settings") != settings:
         result = {"settings": settings, "runs": []}
+    result["version"] = params.version
     result["what"] = (
         f"Each of the {sources} largest sources of both classes left out of a training on {rows:,} rows and {epochs}"
         " epochs in turn. A source's own rows are those on domains that no run trained on: share flagged (recall of a"
@@ -87,7 +96,6 @@ def run(
         " test's other legitimate rows."
     )
     done = {r["left_out"] for r in result["runs"]}
-    pool_rows = read_rows(rows_folder / "train.tsv.gz")
     held, made = reserved(pool_rows), made_up(pool_rows)
     column = np.array(pool_rows.sources, object)
     chosen = largest(pool_rows, sources)
@@ -99,7 +107,6 @@ def run(
     }
     valid = tokens_of(read_rows(rows_folder / "valid.tsv.gz"), params)
     domains = tokens_of(read_rows(rows_folder / "valid_domains.tsv.gz"), params)
-    test_rows = read_rows(test)
     layers = network.parse(params.layers)
     tokens = {"test": tokens_of(test_rows, params), **{s: tokens_of(r, params) for s, r in judged.items() if len(r)}}
     for label, source in [(None, None), *chosen]:

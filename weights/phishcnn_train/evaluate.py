@@ -122,6 +122,11 @@ def sample(rows: Rows, label: int, n: int) -> Rows:
     return rows.take(np.array(sorted(order[:n]), np.int64))
 
 
+def changed_digest(urls: list[bytes | None]) -> str:
+    """SHA-256 of changed URLs: two counts compare only where this is equal."""
+    return hashlib.sha256(b"\n".join(url or b"" for url in urls)).hexdigest()
+
+
 def mutated(scorer: Scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> Figures:
     """Per mutation: rows that it changes, and how many of them reach each threshold before and after."""
     before = scorer.score(rows.urls).logit
@@ -130,7 +135,7 @@ def mutated(scorer: Scorer, rows: Rows, table: dict[str, mutations.Mutation]) ->
         urls = mutations.apply(mutation, rows.urls)
         old = before[[url is not None for url in urls]]
         new = scorer.score([url for url in urls if url is not None]).logit
-        out[name] = {"rows": len(old)}
+        out[name] = {"rows": len(old), "sha256": changed_digest(urls)}
         for threshold, t in scorer.thresholds.items():
             out[name][threshold] = {
                 "before": int((old >= t).sum()),
@@ -214,7 +219,10 @@ def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
     """The hand-written pages of the best-known sites: counts by kind, sector and country, and the worst."""
     pages = top_sites.read()
     logits = scorer.score([p.url.encode() for p in pages]).logit
-    out: Figures = {"all": _reached(logits, scorer.thresholds)}
+    out: Figures = {
+        "all": _reached(logits, scorer.thresholds),
+        "sha256": changed_digest([p.url.encode() for p in pages]),
+    }
     for field in ("kind", "sector", "country"):
         values = np.array([getattr(p, field) for p in pages])
         out[field] = {v: _reached(logits[values == v], scorer.thresholds) for v in sorted(set(values.tolist()))}
@@ -280,6 +288,8 @@ def evaluate(
     judged: Rows | None = None
     for name, spec in sets.items():
         rows = select(spec)
+        if not len(rows):
+            raise DataError(f"{name}={spec}: no row is left")
         scored = kept.score(rows.urls)
         usable = scored.errors == 0
         refused = int((~usable).sum())

@@ -55,7 +55,7 @@ def share(hits: int, n: int) -> Figures:
 
 def difference(new: Figures, old: Figures) -> tuple[float, float]:
     """95 % interval of the difference new - old of two shares (Newcombe 1998, method 10). For the same rows
-    scored twice, whose errors go together, it is too wide rather than too narrow."""
+    scored twice at given thresholds, whose errors go together, it is too wide rather than too narrow."""
     d = new["share"] - old["share"]
     below = math.hypot(new["share"] - new["low"], old["high"] - old["share"])
     above = math.hypot(new["high"] - new["share"], old["share"] - old["low"])
@@ -84,6 +84,8 @@ def precision(tp: int, positives: int, fp: int, negatives: int) -> Figures:
 def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
     """Highest recall among the ROC points with false-positive rate <= fpr, with counts and intervals.
 
+    The interval of the recall is that of the share, and of the threshold, which rests on few false positives: its ends
+    are those of the recall where as many rows are flagged as the ends of the false-positive rate's interval say.
     Where fewer than 20 false positives are expected the point is not `resolvable`: a handful of rows
     decides it. What it would be stands under `indicative`, with the interval of its false-positive rate.
     """
@@ -92,8 +94,9 @@ def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
     if not positives or not negatives:
         return {"resolvable": False}
     best = int(np.flatnonzero(fp <= fpr * negatives)[-1])  # tp grows with every point
-    low, high = wilson(int(tp[best]), positives)
     fpr_low, fpr_high = wilson(int(fp[best]), negatives)
+    strict, lax = (int(np.flatnonzero(fp <= share * negatives)[-1]) for share in (fpr_low, fpr_high))
+    low, high = wilson(int(tp[strict]), positives)[0], wilson(int(tp[lax]), positives)[1]
     point = {
         "recall": float(tp[best] / positives),
         "low": low,

@@ -94,7 +94,7 @@ def shapes(
                 if "trigrams" in layer.name:
                     out["embed.trigrams"] = (sizes["trigrams"], width)
         elif layer.kind == "conv":
-            kernel, channels = sizes[layer.name]
+            kernel, channels = size_of(layer, sizes)
             out[f"{layer.name}.weight"] = (kernel, width, channels)
             out[f"{layer.name}.bias"] = (channels,)
             if length and layer.padding == "valid":
@@ -109,11 +109,18 @@ def shapes(
                 raise LayerError("flatten needs an input of fixed length")
             width *= length
         elif layer.kind == "dense":
-            units = sizes[layer.name]
+            units = size_of(layer, sizes)
             out[f"{layer.name}.weight"] = (width, units)
             out[f"{layer.name}.bias"] = (units,)
             width = units
     return out
+
+
+def size_of(layer: Layer, sizes: Figures) -> Any:
+    """The layer's entry of `[sizes]`; LayerError where there is none."""
+    if layer.name not in sizes:
+        raise LayerError(f"{layer.kind} {layer.name}: [sizes] has no {layer.name}")
+    return sizes[layer.name]
 
 
 def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:

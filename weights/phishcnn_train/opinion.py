@@ -7,6 +7,7 @@ gets the mean logit of the models that left its fold out.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .baselines import CHUNK, NGrams
-from .data import Rows
+from .data import DataError, Rows
 from .sign_in import made_up
 from .typed import Array, Log
 
@@ -59,10 +60,28 @@ def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = 
     return (total / models).astype(np.float32)
 
 
+def digest(rows: Rows) -> str:
+    """SHA-256 of what an opinion is about: URLs and labels, in order."""
+    total = hashlib.sha256(rows.labels.tobytes())
+    for url in rows.urls:
+        total.update(b"\n" + url)
+    return total.hexdigest()
+
+
 def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:
-    """`out_of_fold` of the collected rows as `output`, a .npy file; 0 for those made up, whose labels are certain."""
+    """`out_of_fold` of the collected rows as `output`, an .npz file; 0 for those made up, whose labels are certain."""
     real = ~made_up(rows)
     opinions = np.zeros(len(rows), np.float32)
     opinions[real] = out_of_fold(rows.take(real), truth[real], weights[real], seed, log)
     output.parent.mkdir(parents=True, exist_ok=True)
-    np.save(output, opinions)
+    np.savez(output, rows=digest(rows), logits=opinions)
+
+
+def read(path: Path, rows: Rows) -> Array:
+    """float32 [n]: what `write` wrote of these rows. Raises DataError where the file is of other ones."""
+    if not path.exists():
+        raise DataError(f"{path}: not there; run `python -m phishcnn_train opinion` first")
+    with np.load(path) as arrays:
+        if str(arrays["rows"]) != digest(rows):
+            raise DataError(f"{path}: an opinion of other rows; run `python -m phishcnn_train opinion` again")
+        return np.asarray(arrays["logits"])

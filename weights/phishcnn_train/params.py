@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ TABLES = {
         "dropout",
         "blend",
     },
-    "augment": {"cut_query", "cut_path", "lower_case", "mask", "sign_in", "well_known"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "sign_in", "well_known"},
     "weights": {"hard_negative", "well_known", "weak", "weak_smoothing"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
@@ -71,6 +72,8 @@ class Params:
         if missing or unknown:
             raise ParamsError(f"{path}: missing {missing}, unknown {unknown}")
         params = Params(**table, path=path)
+        if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", params.trained_until):
+            raise ParamsError(f"{path}: trained_until is {params.trained_until!r}; it must be YYYY-MM")
         buckets = params.train["buckets"]
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:
             raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")

@@ -421,7 +421,7 @@ def _evasion(all_metrics: Figures, main: str) -> Any:
 
 PICTURES = {
     "roc": (_roc, "All models on the same rows of <code>test</code>. Dotted: false-positive rates of 0.1 % and 1 %."),
-    "sets": (_sets, "The embedded model on each set; intervals are 95 % (Wilson)."),
+    "sets": (_sets, "The embedded model on each set, with 95 % intervals of recall and threshold together."),
     "precision_recall": (
         _precision,
         "What a flag is worth where phishing is rare: precision on <code>test</code>, re-weighted to each base rate.",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import phishcnn
 
-from . import sign_in
-from .data import Rows, pool, read_rows
+from . import sign_in, top_sites
+from .data import DataError, Rows, pool, read_rows, write_rows
 from .groups import group_of
 from .typed import Array, Figures, Log
 
@@ -32,19 +33,15 @@ def clean(rows: Rows, log: Log = print) -> Rows:
     """Training rows without canonical duplicates, contradictory labels and one-sided vocabulary."""
     seen: dict[bytes, int] = {}
     contradictory: set[bytes] = set()
-    canonical: list[bytes] = []
-    for i, url in enumerate(rows.urls):
-        try:
-            key = phishcnn.canonicalize(url)
-        except ValueError:  # a URL the product refuses (empty, too long) cannot be learnt from
-            canonical.append(b"")
+    forms = canonical(rows)
+    for i, key in enumerate(forms):
+        if not key:  # a URL the product refuses (empty, too long) cannot be learnt from
             continue
-        canonical.append(key)
         first = seen.setdefault(key, i)
         if rows.labels[first] != rows.labels[i]:
             contradictory.add(key)
     keep = [i for key, i in seen.items() if key not in contradictory]
-    kept = [i for i in keep if not ONE_SIDED.search(canonical[i])]
+    kept = [i for i in keep if not ONE_SIDED.search(forms[i])]
     log(
         f"{len(rows)} rows: {len(rows) - len(seen)} canonical duplicates or refused, {len(contradictory)} with both"
         f" labels, {len(keep) - len(kept)} with one-sided vocabulary; {len(kept)} kept"
@@ -52,9 +49,41 @@ def clean(rows: Rows, log: Log = print) -> Rows:
     return rows.take(np.array(kept, np.int64))
 
 
+def canonical(rows: Rows) -> list[bytes]:
+    """The canonical form of each row; empty where the product refuses the URL."""
+    forms = []
+    for url in rows.urls:
+        try:
+            forms.append(phishcnn.canonicalize(url))
+        except ValueError:
+            forms.append(b"")
+    return forms
+
+
+def distinct(rows: Rows, judged: set[bytes], log: Log = print) -> Rows:
+    """The first row of each canonical form, without those that a model is judged by."""
+    seen, keep, dropped = set(judged), [], Counter[str]()
+    for i, form in enumerate(canonical(rows)):
+        if form in seen:
+            dropped["judged by" if form in judged else "there already"] += 1
+        else:
+            seen.add(form)
+            keep.append(i)
+    log(
+        f"{len(rows)} rows with those listed and made up: {dropped['judged by']} that models are judged by and"
+        f" {dropped['there already']} repeated ones left out"
+    )
+    return rows.take(np.array(keep, np.int64))
+
+
 def with_groups(rows: Rows) -> Rows:
     """The rows with the registered domain filled in where the file does not give it."""
-    rows.groups = [group or group_of(url) for group, url in zip(rows.groups, rows.urls, strict=True)]
+    for i, (group, url) in enumerate(zip(rows.groups, rows.urls, strict=True)):
+        if not group:
+            try:
+                rows.groups[i] = group_of(url)
+            except ValueError as error:
+                raise DataError(f"row {i + 1}: {error}: {url[:80]!r}") from error
     return rows
 
 
@@ -64,34 +93,28 @@ def held_out(rows: Rows) -> Array:
     return np.fromiter((zlib.crc32(g.encode()) % HELD_OUT == 0 for g in rows.groups), bool, len(rows))
 
 
-def write_rows(path: Path, rows: Rows) -> None:
-    """A labelled .tsv.gz that `data.read_rows` reads; same rows, same bytes."""
-    columns = (rows.labels.tolist(), rows.urls, rows.sources, rows.months, rows.groups, rows.tags)
-    with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as out:
-        for label, url, source, month, group, tags in zip(*columns, strict=True):
-            tail = "\t".join((source, month, group, ",".join(sorted(tags))))
-            out.write(b"%d\t%b\t%b\n" % (label, url, tail.encode()))
-
-
-def prepare(train: list[Path], valid: list[Path], output: Path, seed: int = 1, log: Log = print) -> Figures:
+def prepare(
+    train: list[Path], valid: list[Path], output: Path, judge: Sequence[Path] = (), seed: int = 1, log: Log = print
+) -> Figures:
     """Writes train.tsv.gz, valid.tsv.gz, valid_domains.tsv.gz and prepare.json (counts and digests).
 
     valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, because
     thresholds must hold for what is really seen; phishing on a held-out domain is left out of training.
     Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
+    No row of `valid`, of the files `judge` and of `fixtures/top_sites.tsv` is trained on, whether collected, listed
+    or made up.
     """
     rows = pool([with_groups(clean(read_rows(*train), log)), sign_in.known_sites()])
     out = held_out(rows) & (rows.labels == 1)
     mistaken = sign_in.misreported(rows)
     log(f"{int(mistaken.sum())} rows are mistaken reports of what phishing imitates; left out")
     kept = rows.take(~out & ~mistaken)
-    sets = {
-        "train": pool([kept, sign_in.made(kept, seed)]),
-        "valid": with_groups(read_rows(*valid)),
-        "valid_domains": rows.take(out & ~mistaken),
-    }
+    sets = {"valid": with_groups(read_rows(*valid)), "valid_domains": rows.take(out & ~mistaken)}
+    judged = [*sets.values(), *([read_rows(*judge)] if judge else []), top_sites.rows()]
+    forms = {form for part in judged for form in canonical(part)}
+    sets["train"] = distinct(pool([kept, sign_in.made(kept, seed)]), forms, log)
     output.mkdir(parents=True, exist_ok=True)
-    report: Figures = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid)}}
+    report: Figures = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid, *judge)}}
     for name, part in sets.items():
         write_rows(output / f"{name}.tsv.gz", part)
         report[name] = {

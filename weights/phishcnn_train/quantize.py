@@ -455,7 +455,7 @@ def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> Figu
         answers = zip(rounded[-len(witnesses) :], witness.GOLDEN, strict=True)
         metadata["phishcnn.golden"] = " ".join(f"{logit:.4f} {url}" for logit, url in answers)
     if "phishcnn.reference" in metadata:
-        shares = f"logit {witness.shares(logits[usable], witness.BOUNDS['logit'])}"
+        shares = f"logit {witness.shares(logits[usable & (rows.labels == 0)], witness.BOUNDS['logit'])}"
         features = metadata["phishcnn.reference"].split("; ")
         metadata["phishcnn.reference"] = "; ".join(shares if f.startswith("logit ") else f for f in features)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 Everything is judged from the metrics JSONs of the candidate and of the current model, which must be of the
 same rows. A figure is worse where the 95 % interval of the difference (Newcombe) lies wholly on the bad side.
+Recalls at a false-positive rate take each model's threshold as given, whose noise would make that interval wider: the
+gate rather refuses by chance than passes by chance.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import NamedTuple
 
 from .export import FLOAT, parent_of, read
 from .metrics import difference, share
+from .params import Params
 from .typed import Figures
 
 VERDICTS = ("benign", "suspicious", "phishing")  # by their number
@@ -138,10 +141,10 @@ def short_list(candidate: Path, plan: Figures) -> list[str]:
 
 
 def quantisation_faults(candidate: Path, metrics: Figures, plan: Figures) -> list[str]:
-    """What speaks against an int8 candidate beside its f32 parent; nothing of an f32 candidate."""
+    """What speaks against an int8 candidate beside its f32 parent, and against either beside the training framework."""
     parent = parent_of(candidate)
     if parent is None:
-        return []
+        return never_compared(metrics)
     told = parent.parent / f"{parent.stem}.metrics.json"
     if not (parent.exists() and told.exists()):
         raise Refused(
@@ -152,7 +155,7 @@ def quantisation_faults(candidate: Path, metrics: Figures, plan: Figures) -> lis
     if not digest == before["sha256"] == read(candidate)[1]["phishcnn.quantised_from"]:
         raise Refused(f"{parent} is not what {candidate} was quantised from, or {told} is not its evaluation")
     gate = plan["gate"]
-    out = skew(before, plan)
+    out = skew(before, plan) + never_compared(before)
     for name in gate["sets"]:
         if metrics["sets"][name]["sha256"] != before["sets"][name]["sha256"]:
             raise Refused(f"{name}: not the rows that the f32 model was measured on; evaluate both again")
@@ -173,6 +176,24 @@ def skew(metrics: Figures, plan: Figures) -> list[str]:
     ]
 
 
+def never_compared(metrics: Figures) -> list[str]:
+    """Sets of an f32 model that the training framework did not score: no skew was seen because none was looked for."""
+    return [
+        f"{name}: the training framework did not score it"
+        for name, entry in metrics["sets"].items()
+        if "largest_logit_difference" not in entry
+    ]
+
+
+def of_other_urls(metrics: Figures, current: Figures) -> list[str]:
+    """What both models were measured on, but not with the same URLs."""
+    pairs = {"best-known sites": [m["top_sites"] for m in (metrics, current)]}
+    for side in ("phishing", "legitimate"):
+        for name in metrics["evasion"][side]:
+            pairs[f"{side}, {name}"] = [m["evasion"][side].get(name, {}) for m in (metrics, current)]
+    return [name for name, found in pairs.items() if found[0].get("sha256") != found[1].get("sha256")]
+
+
 def check(metrics: Figures, current: Figures | None, plan: Figures, faults: Iterable[str] = ()) -> list[Judgement]:
     """The judgements of a candidate that may be published; `faults` are what was found elsewhere.
 
@@ -189,6 +210,10 @@ def check(metrics: Figures, current: Figures | None, plan: Figures, faults: Iter
         for name in plan["gate"]["sets"]:
             if metrics["sets"][name]["sha256"] != current["sets"][name]["sha256"]:
                 raise Refused(f"{name}: not the rows that the current model was measured on; evaluate both again")
+        if other := of_other_urls(metrics, current):
+            raise Refused(
+                f"{', '.join(other)}: not the URLs that the current model was measured on; evaluate both again"
+            )
         judged = judge(headlines(metrics, plan), headlines(current, plan))
         reasons += [
             f"{j.name}: {100 * j.new:.2f} % against {100 * j.old:.2f} %"
@@ -234,8 +259,8 @@ def changelog_line(metrics: Figures, current: Figures | None) -> str:
     )
 
 
-def add_line(changelog: Path, line: str) -> None:
-    """Puts the line under `### Models` of `## Unreleased`, which it adds where missing."""
+def with_line(changelog: Path, line: str) -> str:
+    """The changelog with the line under `### Models` of `## Unreleased`; the former is added where missing."""
     text = changelog.read_text()
     head, mark, rest = text.partition("## Unreleased\n")
     if not mark:
@@ -246,7 +271,7 @@ def add_line(changelog: Path, line: str) -> None:
         section = section.replace("### Models\n\n", f"### Models\n\n{line}\n", 1)
     else:
         section = f"\n### Models\n\n{line}\n{section}"
-    changelog.write_text(head + mark + section + behind)
+    return head + mark + section + behind
 
 
 def record(sums: Path, model: Path) -> None:
@@ -286,6 +311,10 @@ def release(
     except KeyError as missing:
         raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
     told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"
+    changes = with_line(changelog, changelog_line(metrics, current))
+    if params:  # what the card needs is found or missed before anything is written
+        described = Params.load(params)
+        (described.path.parent / described.data).read_text()
     if dry:
         return f"{told}\n{candidate} may be published"
     folders = [(candidate.parent, into)]
@@ -304,5 +333,5 @@ def release(
     written = card.write(target, params)
     for _, folder in folders:
         record(into / "SHA256SUMS", folder / target.name)
-    add_line(changelog, changelog_line(metrics, current))
+    changelog.write_text(changes)
     return f"{told}\npublished {target} ({metrics['sha256']}), {written.name}, SHA256SUMS, {changelog.name}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from .data import Rows
@@ -37,13 +35,3 @@ def repairs(scorer: Scorer, rows: Rows, most: int | None = None) -> Rows:
     picked.urls = [u for _, _, u in found]
     picked.tags = [tags | {TAG} for tags in picked.tags]
     return picked
-
-
-def write(path: Path, rows: Rows) -> None:
-    """Rows as a labelled file."""
-    with open(path, "wb") as out:
-        for label, url, source, month, group, tags in zip(
-            rows.labels.tolist(), rows.urls, rows.sources, rows.months, rows.groups, rows.tags, strict=True
-        ):
-            tail = "\t".join((source, month, group, ",".join(sorted(tags)))).encode()
-            out.write(b"%d\t%b\t%b\n" % (label, url, tail))

@@ -190,7 +190,10 @@ def _crossed(m: Figures) -> str:
         rows.append(("", cells))
     head = ["source left out", "class", ">training rows", ">test: recall at 1 %", ">at 0.1 %"]
     head += [">its own rows: left out / control, at 1 %", ">at 0.1 %"]
-    return f"<h2 id=cross>Sources never seen</h2><p>{html.escape(found['what'])}</p>" + _table(head, rows)
+    told = found["what"]
+    if found["version"] != m["version"]:
+        told += f" The network is that of version {found['version']}; it was not measured again since."
+    return f"<h2 id=cross>Sources never seen</h2><p>{html.escape(told)}</p>" + _table(head, rows)
 
 
 def _against(counts: Figures, rate: str) -> str:
@@ -219,8 +222,8 @@ the metrics <code>{digest(all_metrics)[:16]}</code> by <code>python -m phishcnn_
 <h2>Pictures</h2>
 {figures}{_crossed(m)}
 <h2>The {len(m["top_sites"]["worst"])} highest-scored pages of the best-known sites</h2>
-<p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages that no training
-saw, {m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which it did see. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
+<p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages, of
+which <code>prepare</code> leaves none in training, {m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which it did see. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
 a part's contribution is the logit's change when the part is masked.</p>
 {_worst(m["top_sites"]["worst"], m["thresholds"])}
 </main></body></html>

@@ -21,7 +21,7 @@ import numpy as np
 import phishcnn
 
 from .data import DataError, Rows, pool
-from .groups import group_of
+from .groups import group_of, host_of
 from .typed import Array
 
 TAG = "made_sign_in"
@@ -156,7 +156,7 @@ def imitators(rows: Rows, names: set[str]) -> dict[str, int]:
     the words that hyphens part a label into."""
     found: dict[str, set[str]] = defaultdict(set)
     for i in np.flatnonzero(rows.labels == 1).tolist():
-        for label in host_of(phishcnn.canonicalize(rows.urls[i])).decode("latin-1").split("."):
+        for label in host_of(rows.urls[i]).decode("latin-1").split("."):
             words = label.split("-")
             pairs = [f"{a}-{b}" for a, b in zip(words, words[1:], strict=False)]
             for name in names.intersection([*words, *pairs]):
@@ -210,18 +210,11 @@ def misreported(rows: Rows) -> Array:
     )
 
 
-def host_of(url: bytes) -> bytes:
-    """The host of a canonical URL, without user-info and port."""
-    for delimiter in (b"/", b"?", b"#"):
-        url = url.partition(delimiter)[0]
-    return url.rpartition(b"@")[2].partition(b":")[0]
-
-
 def sub_domains(rows: Rows) -> list[str]:
     """What honest hosts have before the registered domain, where at least `SEEN` of those have it."""
     found: dict[bytes, set[str]] = defaultdict(set)
     for i in np.flatnonzero(rows.labels == 0).tolist():
-        host = host_of(phishcnn.canonicalize(rows.urls[i]))
+        host = host_of(rows.urls[i])
         before = host.removesuffix(b"." + rows.groups[i].encode())
         if before != host and before.isascii():
             found[before].add(rows.groups[i])
@@ -254,7 +247,7 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
     for group, (pages, members, _) in well_known(rows).items():
         for _ in range(pages):
             i = rng.choice(members)
-            own = host_of(phishcnn.canonicalize(rows.urls[i]))
+            own = host_of(rows.urls[i])
             host = own.decode() if own.isascii() and rng.random() < 0.5 else f"{sub_domain(rng, seen)}.{group}"
             path = page(rng, group)
             picked.append(i)

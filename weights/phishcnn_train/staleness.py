@@ -41,6 +41,8 @@ def lost_per_month(metrics: Figures, threshold: str = "suspicious") -> float | N
 
 def report(metrics: Figures, today: str) -> tuple[str, bool]:
     """(what to print, whether the model is stale)."""
+    if not metrics.get("trained_until"):
+        raise ValueError(f"{metrics['model']}: its metrics tell no `trained_until`; it has no age")
     old = age(metrics["trained_until"], today)
     lost = lost_per_month(metrics)
     told = f"{metrics['model']}: trained until {metrics['trained_until']}, {old} months before {today}"

@@ -26,6 +26,7 @@ class Tokens:
     ids: Array  # uint16 [tokens]
     parts: Array  # uint8 [tokens], all 0 for keras-char
     offsets: Array  # int64 [rows + 1]
+    phishing: Array  # bool [rows], as collected
     labels: Array  # float32 [rows], soft: in [0, 1]
     weights: Array  # float32 [rows], in the loss
     chances: Array  # float32 [rows], of being seen in an epoch
@@ -37,7 +38,7 @@ class Tokens:
     def unlabelled(tokens: phishcnn.Tokens) -> Tokens:
         """The wheel's tokens, for scoring alone."""
         nothing = np.zeros(0, np.float32)
-        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 6)
+        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 7)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -103,7 +104,7 @@ def sampling(rows: Rows, params: Params) -> Array:
         if group and not is_made:
             cap = params.weights["cap_phishing" if key[0] == "1" else "cap_legitimate"]
             chances[i] = min(1.0, cap / counts[key])
-    newest = month_number(params.trained_until) or 0
+    newest = month_number(params.trained_until) or 0  # a month: `Params` sees to it
     months = {m: month_number(m) for m in set(rows.months)}
     fresh = {
         m: params.weights["undated"]
@@ -143,6 +144,7 @@ def tokens_of(rows: Rows, params: Params, chars: Array | None = None) -> Tokens:
         np.asarray(tokens.ids),
         parts,
         offsets,
+        rows.labels == 1,
         labels,
         weights,
         sampling(rows, params),

@@ -1,4 +1,4 @@
-"""Training: length buckets, augmentation, AdamW on a one-cycle rate, weight averaging, resumable epochs."""
+"""Training: length buckets, AdamW on a one-cycle rate, weight averaging, resumable epochs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from . import metrics, network
+from . import augment, metrics, network
 from .calibrate import threshold_at
 from .export import read
 from .network import Layer
 from .params import Params, ParamsError
-from .tokens import PATH, Tokens
+from .tokens import Tokens
 from .typed import Array, Figures, Tensors
 
 FPRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
-HOST_DOT, SLASH, AMPERSAND = ord("."), ord("/"), ord("&")
 
 
 def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Array, Array]:
@@ -40,43 +39,16 @@ def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Ar
     return np.where(inside, tokens.ids[index], 0), np.where(inside, tokens.parts[index], 0)
 
 
-def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
-    """Lengths of all rows after cutting some at the query, some at the path. Both classes alike, so
-    that depth alone never decides."""
-    chance = rng.random(len(tokens))
-    lengths = tokens.lengths
-    cut_path, cut_query = params.augment["cut_path"], params.augment["cut_query"]
-    short = np.where(
-        chance < cut_path, tokens.path_start, np.where(chance < cut_path + cut_query, tokens.query_start, lengths)
-    )
-    return np.where(short > 0, short, lengths)
-
-
-def lower_case(ids: Array, parts: Array, rows: Array) -> Array:
-    """`ids` with the path and query of these rows in lower case (one large phishing source is)."""
-    upper = rows[:, None] & (parts >= PATH) & (ids >= ord("A")) & (ids <= ord("Z"))
-    return np.where(upper, ids + 32, ids)
-
-
-def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.random.Generator) -> Array:
-    """`ids` with one random segment (host label, path segment, parameter, …) of these rows masked, which
-    trains the mask embedding that explanations use."""
-    ends = np.zeros(ids.shape, bool)
-    ends[:, 1:] = parts[:, 1:] != parts[:, :-1]
-    delimiter = np.where(parts < PATH, HOST_DOT, np.where(parts == PATH, SLASH, AMPERSAND))
-    segment = np.cumsum(ends | (ids == delimiter), 1)
-    chosen = (rng.random(len(ids)) * lengths).astype(int)
-    hit = (segment == segment[np.arange(len(ids)), chosen][:, None]) & rows[:, None]
-    return np.where(hit & (np.arange(ids.shape[1]) < lengths[:, None]), network.MASK_ID, ids)
-
-
 def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, ...]]:
     """Batches of one epoch as (ids, parts, lengths, labels, weights), each of a bucket's static shape.
     A pure function of (tokens, params, epoch): a resumed run sees the same batches."""
     rng = np.random.default_rng([params.train["seed"], 1, epoch])
     size = params.train["batch"]
-    lengths = cut(tokens, params, rng)
+    lengths = augment.cut(tokens, params, rng)
     order = rng.permutation(np.flatnonzero(rng.random(len(tokens)) < tokens.chances))
+    longer = augment.padded(tokens, order[rng.random(len(order)) < params.augment["padded"]], params.max_length, rng)
+    for row, (ids, _) in longer.items():
+        lengths[row] = len(ids)
     buckets = np.array(params.train["buckets"])
     bucket_of = np.searchsorted(buckets, lengths[order])
     plan = []
@@ -89,11 +61,14 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
         weights[: len(rows)] = tokens.weights[rows]
         rows = np.resize(rows, size)  # a bucket's last batch repeats rows, with weight 0
         n = lengths[rows]
-        ids, parts = pad(tokens, rows, n, positions)
+        ids, parts = pad(tokens, rows, np.minimum(n, tokens.lengths[rows]), positions)
+        for j, row in enumerate(rows.tolist()):
+            if row in longer:
+                ids[j, : n[j]], parts[j, : n[j]] = longer[row]
         if params.augment["lower_case"]:
-            ids = lower_case(ids, parts, rng.random(size) < params.augment["lower_case"])
+            ids = augment.lower_case(ids, parts, rng.random(size) < params.augment["lower_case"])
         if params.augment["mask"]:
-            ids = mask_segment(ids, parts, n, rng.random(size) < params.augment["mask"], rng)
+            ids = augment.mask_segment(ids, parts, n, rng.random(size) < params.augment["mask"], rng)
         yield len(plan), ids.astype(np.int32), parts.astype(np.int32), n.astype(np.int32), tokens.labels[rows], weights
 
 
@@ -140,7 +115,7 @@ def make_step(layers: list[Layer], params: Params) -> tuple[optax.GradientTransf
         count = state["count"] + 1
         keep = jnp.minimum(params.train["ema"], (1 + count) / (10 + count))  # short memory at first
         mean = jax.tree.map(lambda m, w: keep * m + (1 - keep) * w, state["mean"], net)
-        return {"weights": net, "mean": mean, "adam": adam, "count": count}, loss
+        return state | {"weights": net, "mean": mean, "adam": adam, "count": count}, loss
 
     return optimizer, step
 
@@ -194,6 +169,8 @@ def identity(params: Params, *tokens: Tokens) -> str:
     decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment]
     if params.start:
         decides.append(hashlib.sha256((params.path.parent / params.start).read_bytes()).hexdigest())
+    code = [Path(module.__file__ or "").read_bytes() for module in (augment, network)] + [Path(__file__).read_bytes()]
+    decides += [hashlib.sha256(text).hexdigest() for text in code]
     told = json.dumps([*decides, *(t.digest() for t in tokens)], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
@@ -271,6 +248,7 @@ def train(
     state = {
         "weights": weights,
         "mean": jax.tree.map(jnp.copy, weights),
+        "best": jax.tree.map(jnp.copy, weights),
         "adam": optimizer.init(weights),
         "count": jnp.zeros((), jnp.int32),
     }
@@ -316,10 +294,11 @@ def train(
         }
         history.append(entry)
         if max(history, key=rank) is entry:
-            np.savez(work / "best.npz", **jax.device_get(mean))
+            state["best"] = jax.tree.map(jnp.copy, mean)  # the step gives its arguments' memory away
         save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)
+    np.savez(work / "best.npz", **jax.device_get(state["best"]))
     (work / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     return load_weights(work)
 

@@ -1,5 +1,5 @@
-"""What a model file says of itself so that the service can watch it: what it must answer, and what the URLs
-were like that its thresholds come from. `docs/model-file.md` has the format of both keys."""
+"""What a model file says of itself so that the service can watch it: what it must answer, and what the legitimate
+URLs were like that its thresholds come from. `docs/model-file.md` has the format of both keys."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def shares(values: Array, bounds: tuple[float, ...]) -> str:
 
 
 def reference(params: Params, tensors: Figures, tokens: Tokens) -> str:
-    """Shares of the URLs per bin of length, host, path and query (bytes of the canonical form) and logit.
-    Bytes behind the model's input are not counted, so that every bound must lie below its length."""
+    """Shares of the legitimate URLs per bin of length, host, path and query (bytes of the canonical form) and logit:
+    nearly all of what a service sees is legitimate, of validation rows much less is. Bytes behind the model's input
+    are not counted, so that every bound must lie below its length."""
     rows = np.repeat(np.arange(len(tokens)), tokens.lengths)
 
     def count(*parts: int) -> Array:
@@ -60,4 +61,4 @@ def reference(params: Params, tensors: Figures, tokens: Tokens) -> str:
         "query": count(QUERY),
         "logit": logits(layers, params.output, tensors, tokens, params.train["buckets"]),
     }
-    return "; ".join(f"{name} {shares(values[name], bounds)}" for name, bounds in BOUNDS.items())
+    return "; ".join(f"{name} {shares(values[name][~tokens.phishing], bounds)}" for name, bounds in BOUNDS.items())

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import synthetic
 from phishcnn_train import cross_source, report, sign_in
-from phishcnn_train.data import Rows, read_rows
-from phishcnn_train.prepare import write_rows
+from phishcnn_train.data import Rows, read_rows, write_rows
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_no_run_trains_on_its_source_or_a_judged_domain_and_a_stopped_run_goes_o
     assert "bad0" not in parts[-2].sources and "good0" not in parts[-1].sources
     for run in found["runs"]:
         assert run["held"]["bad0"]["0.01"]["rows"] == len(judged[0]) and 0.5 < run["test"]["auc"] <= 1
-    assert "bad0" in report._crossed({"cross_source": found})
+    assert "bad0" in report._crossed({"cross_source": found, "version": found["version"]})
 
 
 def test_other_settings_start_again(folder, tiny, monkeypatch):

@@ -6,11 +6,12 @@ import numpy as np
 import phishcnn
 import pytest
 from conftest import WEIGHTS
-from phishcnn_train import sign_in
-from phishcnn_train.data import DataError, pool, read_rows, select
-from phishcnn_train.groups import group_of, split
+from phishcnn_train import sign_in, top_sites
+from phishcnn_train.__main__ import main
+from phishcnn_train.data import DataError, Rows, pool, read_rows, select
+from phishcnn_train.groups import group_of, host_of, split
 from phishcnn_train.params import Params
-from phishcnn_train.prepare import clean, held_out, prepare
+from phishcnn_train.prepare import canonical, clean, held_out, prepare
 from phishcnn_train.teach import taught
 from phishcnn_train.tokens import sampling, tokens_of
 
@@ -117,6 +118,23 @@ def test_split_keeps_domains_apart_and_phishing_in_order(tmp_path):
     assert months["test"] == {"2024-11", "2024-12"}
     honest = {name: {rows.groups[i] for i in np.flatnonzero(side & (rows.labels == 0))} for name, side in sides.items()}
     assert not honest["train"] & honest["test"]
+
+
+def test_phishing_that_goes_on_for_months_lies_on_its_last_side(tmp_path):
+    months = ("2024-03", "2024-09", "2024-11")
+    lines = [f"1\thttp://h{i}.org/{m}\ts\t{m}\th{i}.org" for i in range(300) for m in months[: 1 + i % 3]]
+    lines += [f"1\thttp://y{i}.org/\ts\t{('2023', '2024', '2025')[i % 3]}\ty{i}.org" for i in range(300)]
+    lines += [f"1\thttp://u{i}.org/\ts\t\tu{i % 100}.org" for i in range(300)]
+    lines += [f"0\thttp://h{i}.org/honest\ts\t\th{i}.org" for i in range(300)]
+    rows = rows_of(tmp_path, lines)
+    sides = split(rows, "2024-09", "2024-11")
+    phishing = {name: {rows.groups[i] for i in np.flatnonzero(s & (rows.labels == 1))} for name, s in sides.items()}
+    dated = {name: {g for g in found if g[0] != "u"} for name, found in phishing.items()}
+    last = [{f"h{i}.org" for i in range(k, 300, 3)} for k in range(3)]
+    year = [{f"y{i}.org" for i in range(k, 300, 3)} for k in range(3)]
+    assert dated == {"train": last[0] | year[0], "valid": last[1], "test": last[2] | year[2]}
+    assert not phishing["train"] & phishing["test"] and not phishing["train"] & phishing["valid"]
+    assert sum(int(s[rows.labels == 0].sum()) for s in sides.values()) == 300
 
 
 def test_sampling_caps_domains_and_fades_with_age(tmp_path, compact):
@@ -229,12 +247,57 @@ def test_a_teacher_does_not_bend_certain_labels(tmp_path):
 def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
     lines = [f"{i % 2}\thttp://{'good' if i % 2 == 0 else 'bad'}{i}.org/x{i}" for i in range(600)]
     rows_of(tmp_path, lines)
+    known, fixture = "https://www.google.com/", top_sites.read()[50].url
+    (tmp_path / "valid").write_text(f"1\thttp://later.org/x\n0\thttp://WWW.good0.org/x0\n0\t{known}\n")
+    (tmp_path / "test").write_text("1\thttp://bad1.org/x1\n")
+    with open(tmp_path / "rows", "a") as file:
+        file.write(f"0\t{fixture}\n")
     digests = []
     for folder in ("a", "b"):
-        prepare([tmp_path / "rows"], [tmp_path / "rows"], tmp_path / folder, log=lambda _: None)
+        files = [[tmp_path / "rows"], [tmp_path / "valid"], tmp_path / folder, [tmp_path / "test"]]
+        prepare(*files, log=lambda _: None)
         digests.append([(tmp_path / folder / f"{n}.tsv.gz").read_bytes() for n in ("train", "valid", "valid_domains")])
     assert digests[0] == digests[1]
     train, unseen = (read_rows(tmp_path / "a" / f"{n}.tsv.gz") for n in ("train", "valid_domains"))
     assert len(unseen) and set(unseen.labels) == {1} and held_out(unseen).all()
     assert set(train.labels[held_out(train)]) == {0}  # honest rows of such domains stay
     assert not set(train.groups) & set(unseen.groups)
+    forms = canonical(train)
+    assert len(set(forms)) == len(forms) > 600 and {b"good2.org/x2", b"bad3.org/x3"} < set(forms)
+    judged = {phishcnn.canonicalize(page.url.encode()) for page in top_sites.read()} | {b"good0.org/x0", b"bad1.org/x1"}
+    assert phishcnn.canonicalize(known.encode()) in judged and not judged & set(forms)
+
+
+def test_hosts_are_without_user_port_and_scheme():
+    urls = {
+        "https://U:p@Host.org:81/p?q": b"host.org",
+        "ftp://ftp.bank.com/x": b"ftp.bank.com",
+        "[2001:db8::1]:80/": b"[2001:db8::1]",
+    }
+    assert [host_of(url.encode()) for url in urls] == list(urls.values())
+
+
+def test_bad_input_is_named_in_a_sentence(tmp_path, capsys):
+    """Whatever is wrong, the message says which file, row or name, and no trace comes."""
+    good, model = tmp_path / "good.tsv", str(WEIGHTS / "models" / "phishcnn-compact.safetensors")
+    good.write_text("0\thttp://fine.org/\n")
+    (tmp_path / "long.tsv").write_text("0\thttp://long.org/" + "a" * 70_000 + "\n")
+    (tmp_path / "torn.tsv.gz").write_bytes(gzip.compress(b"0\thttp://a.org/\n" * 9)[:12] + b"\xff" * 40)
+    (tmp_path / "baseline.json").write_text('{"model": "ngrams", "sets": {}}')
+    text = (WEIGHTS / "compact.toml").read_text()
+    (tmp_path / "month.toml").write_text(text.replace('trained_until = "2025-03"', 'trained_until = "March 2025"'))
+    (tmp_path / "size.toml").write_text(text.replace("c3 = [", "c4 = ["))
+    nothing = Rows(np.zeros(0, np.uint8))
+    for name in ("train", "valid", "valid_domains"):
+        tokens_of(nothing, Params.load(WEIGHTS / "compact.toml")).save(tmp_path / "work" / f"{name}.npz")
+    for words, told in {
+        f"evaluate {model} --set {good}": f"--set {good}: must be NAME=FILE",
+        f"evaluate {model} --set x={good}:with=typo": f"x={good}:with=typo: no row is left",
+        f"split {tmp_path}/long.tsv -o {tmp_path}": "row 1: ",
+        f"split {tmp_path}/torn.tsv.gz -o {tmp_path}": "torn.tsv.gz: cannot read",
+        f"staleness {tmp_path}/baseline.json": "ngrams: its metrics tell no `trained_until`",
+        f"tokenize --params {tmp_path}/month.toml": "trained_until is 'March 2025'; it must be YYYY-MM",
+        f"train --params {tmp_path}/size.toml --work {tmp_path}/work": "conv c3: [sizes] has no c3",
+    }.items():
+        assert main(words.split(" ")) == 1, words
+        assert told in capsys.readouterr().err, words

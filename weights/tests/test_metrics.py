@@ -36,6 +36,20 @@ def test_recall_at_fpr(sample):
         assert point["low"] < point["recall"] < point["high"]
 
 
+def test_the_interval_of_recall_holds_what_other_samples_give():
+    """95 % of samples have the true recall at that rate in their interval; of the share alone far fewer would."""
+    rng = np.random.default_rng(7)
+    from scipy.stats import norm
+
+    true, held, narrow = norm.sf(norm.isf(0.002) - 2), 0, 0
+    for _ in range(200):
+        scores = np.concatenate([rng.normal(2, 1, 20_000), rng.normal(0, 1, 20_000)])
+        point = metrics.recall_at_fpr(np.arange(40_000) < 20_000, scores, 0.002)
+        held += point["low"] <= true <= point["high"]
+        narrow += metrics.wilson(point["tp"], 20_000)[0] <= true <= metrics.wilson(point["tp"], 20_000)[1]
+    assert held >= 0.93 * 200 and narrow < 0.5 * 200
+
+
 def test_no_point_below_the_limit_is_recall_zero():
     labels = np.arange(6000) % 2 == 1
     point = metrics.recall_at_fpr(labels, np.zeros(6000), 0.01)

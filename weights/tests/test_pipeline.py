@@ -1,6 +1,7 @@
 """The whole DVC pipeline on made-up rows: every stage runs, a second run has nothing to do, a changed
 parameter runs what depends on it and no more."""
 
+import ast
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 import synthetic
+import yaml
 from conftest import WEIGHTS
 
 LAYERS = 'layers = "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; pool max+avg; dense d1 relu; dense d2"'
@@ -85,3 +87,20 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
     kept = {"prepare", "opinion", "tokenize@compact"}
     assert not {r for r in ran if r.endswith("@large")} and not ran & kept
     assert model.read_bytes() != first
+
+
+MODULES = {"tokenize": ("tokens", "teach")}  # of a stage that is not called as its module
+
+
+def test_a_stage_depends_on_its_module_and_all_that_this_imports():
+    stages = yaml.safe_load((WEIGHTS / "dvc.yaml").read_text())["stages"]
+    assert len(stages) == 9
+    for name, stage in stages.items():
+        for module in MODULES.get(name, (name,)):
+            needed = {module}
+            for node in ast.walk(ast.parse((WEIGHTS / "phishcnn_train" / f"{module}.py").read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level == 1:
+                    needed |= {node.module} if node.module else {alias.name for alias in node.names}
+            needed -= {"typed", "params"}  # types; how parameters are read, not what they are
+            missing = {f"phishcnn_train/{m}.py" for m in needed} - set(stage["deps"])
+            assert not missing, f"{name}: {missing}"

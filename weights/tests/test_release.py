@@ -101,6 +101,8 @@ def test_better_is_told(candidate, current):
         (lambda m: m.update(version="0.1.0"), "version 0.1.0 must be above"),
         (lambda m: m.update(version="next"), "MAJOR.MINOR.PATCH"),
         (lambda m: m["sets"]["test"].update(sha256="1"), "test: not the rows"),
+        (lambda m: m["top_sites"].update(sha256="1"), "best-known sites: not the URLs"),
+        (lambda m: m["evasion"]["phishing"]["path padded"].update(sha256="1"), "phishing, path padded: not the URLs"),
     ],
 )
 def test_faults_of_its_own_are_refused(candidate, current, change, problem):
@@ -145,9 +147,12 @@ def test_an_int8_model_is_judged_beside_its_parent(pair):
     assert fault.startswith("test: recall at FPR 0.1 % falls from ")
     told = model.parent / "f32" / f"{NAME}.metrics.json"
     parent = json.loads(told.read_text())
+    del parent["sets"]["test"]["largest_logit_difference"]
     parent["sets"]["valid"]["largest_logit_difference"] = 0.1
     told.write_text(json.dumps(parent))
-    assert "valid: engine and training framework differ by 1.0e-01" in release.quantisation_faults(model, metrics, PLAN)
+    faults = release.quantisation_faults(model, metrics, PLAN)
+    assert "valid: engine and training framework differ by 1.0e-01" in faults
+    assert "test: the training framework did not score it" in faults
     told.write_text(json.dumps(parent | {"sha256": "0" * 64}))
     with pytest.raises(release.Refused, match="is not what .* was quantised from"):
         release.quantisation_faults(model, metrics, PLAN)
@@ -212,6 +217,13 @@ def test_what_is_refused_writes_nothing(place, candidate, capsys):
     assert command(place) == 1
     assert "refused:\ntest: recall at FPR 1 %" in capsys.readouterr().err
     assert snapshot(place) == before
+
+
+def test_a_changelog_without_its_heading_is_refused_before_anything_is_written(place, capsys):
+    (place / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n\n- Old.\n")
+    before = snapshot(place)
+    assert command(place) == 1
+    assert "no heading `## Unreleased`" in capsys.readouterr().err and snapshot(place) == before
 
 
 def test_a_dry_run_writes_nothing(place, capsys):

@@ -4,6 +4,8 @@ and the wheel scores the exported file as JAX does."""
 import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +13,21 @@ import numpy as np
 import phishcnn
 import pytest
 import synthetic
-from phishcnn_train import calibrate, data, evaluate, export, metrics, network, opinion, prepare, teach, tokens, train
+from phishcnn_train import (
+    augment,
+    calibrate,
+    data,
+    evaluate,
+    export,
+    metrics,
+    network,
+    opinion,
+    prepare,
+    teach,
+    tokens,
+    train,
+    witness,
+)
 from phishcnn_train.params import ParamsError
 
 LONG_AND_ODD = [
@@ -60,6 +76,19 @@ def test_it_learns(trained, tiny, arrays):
 def test_same_seed_same_bytes_and_resumed_run_too(trained, tiny, arrays, tmp_path):
     train.train(tiny, *arrays, tmp_path, quiet=True, stop_after=2)
     assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_a_finished_run_gives_its_best_weights_again(trained, tiny, arrays, tmp_path):
+    """DVC takes a stage's files away before it runs it again, all but the checkpoint."""
+    shutil.copy(trained[0] / "checkpoint.npz", tmp_path)
+    assert finish(tiny, arrays, tmp_path) == trained[1]
+
+
+def test_other_code_starts_again(tiny, arrays, tmp_path, monkeypatch):
+    before = train.identity(tiny, *arrays)
+    (tmp_path / "network.py").write_text("# another network")
+    monkeypatch.setattr(network, "__file__", str(tmp_path / "network.py"))
+    assert train.identity(tiny, *arrays) != before
 
 
 def test_a_checkpoint_of_other_parameters_is_dropped(trained, tiny, arrays, tmp_path):
@@ -137,10 +166,14 @@ def test_made_up_rows_get_no_opinion_and_give_none(tmp_path, monkeypatch):
     made = rows.take(np.arange(500))
     made.labels, made.tags = 1 - made.labels, [frozenset({"well_known"})] * 500  # they would teach the opposite
     both = data.pool([rows, made])
-    opinion.write(both, both.labels, np.ones(2000, np.float32), tmp_path / "o.npy", 1, log=lambda *_, **__: None)
-    written = np.load(tmp_path / "o.npy")
+    opinion.write(both, both.labels, np.ones(2000, np.float32), tmp_path / "o.npz", 1, log=lambda *_, **__: None)
+    written = opinion.read(tmp_path / "o.npz", both)
     np.testing.assert_array_equal(written[:1500], alone)
     assert not written[1500:].any()
+    with pytest.raises(data.DataError, match="o.npz: an opinion of other rows"):
+        opinion.read(tmp_path / "o.npz", both.take(np.arange(2000)[::-1]))
+    with pytest.raises(data.DataError, match="none.npz: not there"):
+        opinion.read(tmp_path / "none.npz", both)
 
 
 def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
@@ -213,10 +246,10 @@ def test_augmentations_keep_to_their_parts():
     def shown(ids, row):
         return "".join("*" if i == 256 else chr(i) for i in ids[row, : lengths[row]])
 
-    assert shown(train.lower_case(ids, parts, np.array([True, True])), 0) == "sub.example.com/path/to?a=b&c=d#f"
+    assert shown(augment.lower_case(ids, parts, np.array([True, True])), 0) == "sub.example.com/path/to?a=b&c=d#f"
     seen = set()
     for seed in range(200):
-        masked = train.mask_segment(ids, parts, lengths, np.array([True, False]), np.random.default_rng(seed))
+        masked = augment.mask_segment(ids, parts, lengths, np.array([True, False]), np.random.default_rng(seed))
         assert shown(masked, 1) == "x.org"
         seen.add(shown(masked, 0))
     masks = {
@@ -231,6 +264,40 @@ def test_augmentations_keep_to_their_parts():
     }
     masks |= {"sub.example.com/Path/To?A=B****#F", "sub.example.com/Path/To?A=B&c=D**"}
     assert seen == masks
+
+
+def test_padding_is_borrowed_from_honest_rows_and_keeps_the_url():
+    """The wheel reads the longer URL as it was put together: same bytes, same parts."""
+    urls = [b"x.org", b"x.org/own", b"x.org/own?a=1", b"x.org/own#part"]
+    urls += [b"honest.org/some/long/path", b"honest.net/?query=long&b=2", b"honest.org/less", b"bank.org/sure/of/this"]
+    rows = dataclasses.replace(
+        tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls)),
+        phishing=np.array([True] * 4 + [False] * 4),
+        certain=np.array([False] * 7 + [True]),
+        path_start=np.array([url.find(b"/") if b"/" in url else len(url) for url in urls], np.int32),
+        query_start=np.array([len(url.partition(b"?")[0].partition(b"#")[0]) for url in urls], np.int32),
+    )
+    path, query = b"(/some/long/path){1,3}", rb"query=long&b=2(&query=long&b=2){0,2}"
+    forms = [
+        rb"x\.org(" + path + rb"|/\?" + query + b")",
+        rb"x\.org(" + path + rb"/own|/own\?" + query + b")",
+        rb"x\.org(" + path + rb"/own\?a=1|/own\?a=1&" + query + b")",
+    ]
+    seen = set()
+    for seed in range(40):
+        longer = augment.padded(rows, np.arange(4), 256, np.random.default_rng(seed))
+        assert set(longer) == {0, 1, 2}  # nothing stands behind a fragment
+        for row, (ids, parts) in longer.items():
+            text = bytes(ids.tolist())
+            assert re.fullmatch(forms[row], text)
+            own = phishcnn.tokenize_batch([text])
+            assert np.array_equal(own.ids, ids) and np.array_equal(own.parts, parts)
+            seen.add(text)
+    assert len(seen) == 3 * (3 + 3)
+    short = augment.padded(rows, np.arange(4), 12, np.random.default_rng(0))
+    assert all(len(ids) == len(parts) <= 12 for ids, parts in short.values())
+    nothing_to_lend = dataclasses.replace(rows, phishing=np.ones(8, bool))
+    assert augment.padded(nothing_to_lend, np.arange(4), 256, np.random.default_rng(0)) == {}
 
 
 def test_errors_are_sentences_not_traces(tmp_path):
@@ -259,6 +326,14 @@ def test_the_file_witnesses_its_answers_and_its_urls(trained, arrays):
     for text in features.values():
         shares = [float(word.split(":")[1]) for word in text.split(" ")]
         assert abs(sum(shares) - 1) < 0.01 and text.split(" ")[-1].startswith("+:")
-    short = np.mean(arrays[1].lengths <= 24)
+    honest = ~arrays[1].phishing
+    short = np.mean(arrays[1].lengths[honest] <= 24)
     told = [w.split(":") for w in features["length"].split(" ")]
     assert sum(float(s) for b, s in told if b != "+" and int(b) <= 24) == pytest.approx(short, abs=1e-3)
+    tiny_layers, output = metadata["phishcnn.layers"], metadata["phishcnn.output"]
+    logits = train.logits(network.parse(tiny_layers), output, train.load_weights(work), arrays[1], [256])
+    told = [float(w.split(":")[1]) for w in features["logit"].split(" ")]
+    for rows, drifts in ((honest, False), (~honest, True)):  # the service's index; 0.25 raises its alarm
+        live = np.bincount(np.searchsorted(witness.BOUNDS["logit"], logits[rows]), minlength=len(told)) / rows.sum()
+        live, reference = np.maximum(live, 1e-4), np.maximum(told, 1e-4)
+        assert (np.sum((live - reference) * np.log(live / reference)) > 0.25) == drifts

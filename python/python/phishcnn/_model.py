@@ -20,7 +20,7 @@ class Model(_core.Model):
     >>> model = Model()
     >>> score = model.score("https://en.wikipedia.org/wiki/Phishing")
     >>> score.verdict, round(score.logit, 3), score.truncated
-    ('benign', -14.96, False)
+    ('benign', -13.341, False)
     """
 
     __slots__ = ()

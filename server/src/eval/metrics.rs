@@ -84,6 +84,7 @@ pub(crate) struct RecallAt {
     /// are left out.
     pub(crate) resolvable: bool,
     pub(crate) recall: Option<f64>,
+    /// 95 %: of the share, and of the threshold, which rests on few false positives.
     pub(crate) recall_interval: Option<[f64; 2]>,
     /// None where every rule flags too many.
     pub(crate) threshold: Option<f32>,
@@ -135,6 +136,13 @@ impl Roc {
         (self.positives > 0).then(|| sum / self.positives as f64)
     }
 
+    /// The point of the highest recall that flags no more than this share of legitimate rows.
+    fn best_within(&self, rate: f64) -> Option<&Point> {
+        let within = |p: &&Point| p.fp as f64 / self.negatives as f64 <= rate;
+        // Both counts only grow along the curve; of equal recalls the first costs least.
+        self.points.iter().take_while(within).reduce(|a, b| if a.tp >= b.tp { a } else { b })
+    }
+
     /// The highest recall among the points whose false-positive rate is at most `rate`.
     pub(crate) fn recall_at(&self, rate: f64) -> RecallAt {
         let mut answer = RecallAt {
@@ -149,19 +157,16 @@ impl Roc {
         if !answer.resolvable {
             return answer;
         }
-        let within = |p: &&Point| p.fp as f64 / self.negatives as f64 <= rate;
-        // Both counts only grow along the curve; of equal recalls the first costs least.
-        let best =
-            self.points.iter().take_while(within).fold(
-                None,
-                |best: Option<&Point>, p| match best {
-                    Some(b) if b.tp >= p.tp => Some(b),
-                    _ => Some(p),
-                },
-            );
+        let best = self.best_within(rate);
         let (tp, fp) = best.map_or((0, 0), |p| (p.tp, p.fp));
         answer.recall = ratio(tp, self.positives);
-        answer.recall_interval = wilson(tp, self.positives);
+        answer.recall_interval = wilson(fp, self.negatives).and_then(|rates| {
+            let [low, high] = rates.map(|rate| {
+                let tp = self.best_within(rate).map_or(0, |p| p.tp);
+                wilson(tp, self.positives)
+            });
+            Some([low?[0], high?[1]])
+        });
         answer.threshold = best.map(|p| p.threshold);
         (answer.tp, answer.fp) = (Some(tp), Some(fp));
         answer
@@ -257,6 +262,9 @@ mod tests {
         // 1979.5 flags no further legitimate row: it is the best point.
         assert_eq!((at.threshold, at.tp, at.fp), (Some(1979.5), Some(3), Some(20)));
         close(at.recall, 0.75);
+        // 20 of 2000 stand for 0.65 to 1.54 %: the threshold could as well flag 12 or 30 rows.
+        let [low, high] = [wilson(1, 4), wilson(3, 4)].map(Option::unwrap);
+        assert_eq!(at.recall_interval, Some([low[0], high[1]]));
         let finer = roc.recall_at(0.001);
         assert_eq!((finer.resolvable, finer.recall, finer.fp), (false, None, None));
     }

@@ -1,5 +1,5 @@
-//! Whether today's URLs are like those that the model learned from: the population stability
-//! index (PSI) of live traffic against the reference that a model file may carry.
+//! Whether today's URLs are like those that the model's thresholds come from: the population
+//! stability index (PSI) of live traffic against the reference that a model file may carry.
 //!
 //! The optional metadata key `phishcnn.reference` is described in `docs/model-file.md`; a file
 //! without it has no gauge.

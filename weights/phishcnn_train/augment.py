@@ -1,0 +1,80 @@
+"""Augmentation: what collectors' habits and an attacker's padding may change without changing the label."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import network
+from .params import Params
+from .tokens import PATH, QUERY, Tokens
+from .typed import Array
+
+HOST_DOT, SLASH, AMPERSAND, QUESTION = ord("."), ord("/"), ord("&"), ord("?")
+BORROWED = 8  # bytes of a path or query, at least, for it to be lent
+PIECES = 3  # lent ones, at most
+
+
+def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
+    """Lengths of all rows after cutting some at the query, some at the path. Both classes alike, so
+    that depth alone never decides."""
+    chance = rng.random(len(tokens))
+    lengths = tokens.lengths
+    cut_path, cut_query = params.augment["cut_path"], params.augment["cut_query"]
+    short = np.where(
+        chance < cut_path, tokens.path_start, np.where(chance < cut_path + cut_query, tokens.query_start, lengths)
+    )
+    return np.where(short > 0, short, lengths)
+
+
+def lower_case(ids: Array, parts: Array, rows: Array) -> Array:
+    """`ids` with the path and query of these rows in lower case (one large phishing source is)."""
+    upper = rows[:, None] & (parts >= PATH) & (ids >= ord("A")) & (ids <= ord("Z"))
+    return np.where(upper, ids + 32, ids)
+
+
+def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.random.Generator) -> Array:
+    """`ids` with one random segment (host label, path segment, parameter, …) of these rows masked, which
+    trains the mask embedding that explanations use."""
+    ends = np.zeros(ids.shape, bool)
+    ends[:, 1:] = parts[:, 1:] != parts[:, :-1]
+    delimiter = np.where(parts < PATH, HOST_DOT, np.where(parts == PATH, SLASH, AMPERSAND))
+    segment = np.cumsum(ends | (ids == delimiter), 1)
+    chosen = (rng.random(len(ids)) * lengths).astype(int)
+    hit = (segment == segment[np.arange(len(ids)), chosen][:, None]) & rows[:, None]
+    return np.where(hit & (np.arange(ids.shape[1]) < lengths[:, None]), network.MASK_ID, ids)
+
+
+def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
+    """Row → its (ids, parts) with up to `PIECES` paths of honest rows in front of its own, or as many of their queries
+    behind it: the ordinary text that hides phishing. Both classes alike, so that borrowed text says nothing."""
+    honest = ~tokens.phishing & ~tokens.certain
+    start, path, query, end = tokens.offsets[:-1], tokens.path_start, tokens.query_start, tokens.lengths
+    last = tokens.parts[tokens.offsets[1:] - 1]
+    with_path = np.flatnonzero(honest & (query - path >= BORROWED))
+    with_query = np.flatnonzero(honest & (end - query >= BORROWED) & (last == QUERY))
+    longer = {}
+    for row in rows.tolist():
+        own = slice(start[row], start[row] + end[row])
+        ids, parts = tokens.ids[own], tokens.parts[own]
+        in_front = rng.random() < 0.5
+        lenders = with_path if in_front else with_query
+        if not len(lenders) or last[row] > QUERY:  # nothing to lend, or a fragment, behind which no query stands
+            continue
+        pieces = []
+        for lender in rng.choice(lenders, rng.integers(1, PIECES + 1)).tolist():
+            if in_front:
+                pieces.append(tokens.ids[start[lender] + path[lender] : start[lender] + query[lender]])
+            else:
+                text = tokens.ids[start[lender] + query[lender] : start[lender] + end[lender]]
+                joint = AMPERSAND if pieces or last[row] == QUERY else QUESTION
+                pieces.append(np.concatenate([np.array([joint], ids.dtype), text[1:]]))
+        text = np.concatenate(pieces)
+        kinds = np.full(len(text), PATH if in_front else QUERY, parts.dtype)
+        if not in_front and end[row] == path[row]:  # a bare host: browsers write its path
+            text, kinds = np.insert(text, 0, SLASH), np.insert(kinds, 0, PATH)
+        at = path[row] if in_front else end[row]
+        longer[row] = (
+            np.concatenate([ids[:at], text, ids[at:]])[:longest],
+            np.concatenate([parts[:at], kinds, parts[at:]])[:longest],
+        )
+    return longer
