@@ -20,8 +20,8 @@ import numpy as np
 
 from . import metrics, network, train
 from .calibrate import threshold_at
-from .data import Rows, read_rows
-from .evaluate import digest, dumps
+from .data import Rows, digest, read_rows
+from .evaluate import dumps
 from .params import Params
 from .sign_in import made_up
 from .tokens import tokens_of

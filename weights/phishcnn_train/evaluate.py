@@ -20,7 +20,7 @@ import numpy as np
 
 from . import metrics, mutations, network, sign_in, top_sites
 from . import slices as by_url
-from .data import DataError, Rows, select
+from .data import DataError, Rows, digest, select
 from .export import read
 from .groups import group_of
 from .scores import Cache, Cached, Exported, Scorer
@@ -105,14 +105,6 @@ def slices(rows: Rows, scores: Array, thresholds: dict[str, float]) -> Figures:
         return bool(max(found["phishing_rows"], found["legitimate_rows"]) >= SLICE_MIN)
 
     return {name: {v: c for v, c in found.items() if enough(c)} for name, found in out.items()}
-
-
-def digest(rows: Rows) -> str:
-    """SHA-256 over labels and URLs in order: two figures compare only where this is equal."""
-    total = hashlib.sha256()
-    for label, url in zip(rows.labels.tolist(), rows.urls, strict=True):
-        total.update(b"%d\t%s\n" % (label, url))
-    return total.hexdigest()
 
 
 def sample(rows: Rows, label: int, n: int) -> Rows:

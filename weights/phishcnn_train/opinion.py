@@ -7,7 +7,6 @@ gets the mean logit of the models that left its fold out.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import zlib
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .baselines import CHUNK, NGrams
-from .data import DataError, Rows
+from .data import DataError, Rows, digest
 from .sign_in import made_up
 from .typed import Array, Log
 
@@ -58,14 +57,6 @@ def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = 
                 models[unseen] += 1
         log(f"n-grams without folds {left_out[0]} and {left_out[1]}: fitted", flush=True)
     return (total / models).astype(np.float32)
-
-
-def digest(rows: Rows) -> str:
-    """SHA-256 of what an opinion is about: URLs and labels, in order."""
-    total = hashlib.sha256(rows.labels.tobytes())
-    for url in rows.urls:
-        total.update(b"\n" + url)
-    return total.hexdigest()
 
 
 def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:

@@ -64,14 +64,14 @@ def distinct(rows: Rows, judged: set[bytes], log: Log = print) -> Rows:
     """The first row of each canonical form, without those that a model is judged by."""
     seen, keep, dropped = set(judged), [], Counter[str]()
     for i, form in enumerate(canonical(rows)):
-        if form in seen:
+        if not form or form in seen:
             dropped["judged by" if form in judged else "there already"] += 1
         else:
             seen.add(form)
             keep.append(i)
     log(
         f"{len(rows)} rows with those listed and made up: {dropped['judged by']} that models are judged by and"
-        f" {dropped['there already']} repeated ones left out"
+        f" {dropped['there already']} repeated or refused ones left out"
     )
     return rows.take(np.array(keep, np.int64))
 

@@ -191,8 +191,8 @@ def _crossed(m: Figures) -> str:
     head = ["source left out", "class", ">training rows", ">test: recall at 1 %", ">at 0.1 %"]
     head += [">its own rows: left out / control, at 1 %", ">at 0.1 %"]
     told = found["what"]
-    if found["version"] != m["version"]:
-        told += f" The network is that of version {found['version']}; it was not measured again since."
+    if found.get("version") != m["version"]:
+        told += f" The network is that of version {found.get('version', '(unknown)')}; it was not measured again since."
     return f"<h2 id=cross>Sources never seen</h2><p>{html.escape(told)}</p>" + _table(head, rows)
 
 

@@ -10,6 +10,7 @@ import phishcnn
 
 from . import slices
 from .data import Rows
+from .prepare import canonical
 from .typed import Figures
 
 MONTH = re.compile(r"(\d{4}(-(0[1-9]|1[0-2]))?)?")
@@ -101,20 +102,13 @@ def problems(rows: Rows, newest: str | None = None) -> tuple[list[str], list[str
 
 def leaks(train: Rows, other: Rows) -> Figures:
     """How much of a file the training rows already know."""
-    canonical = [{_canonical(u) for u in rows.urls} - {b""} for rows in (train, other)]
+    forms = [set(canonical(rows)) - {b""} for rows in (train, other)]
     groups = set(train.groups) - {""}
     return {
-        "urls_in_train": len(canonical[0] & canonical[1]),
+        "urls_in_train": len(forms[0] & forms[1]),
         "rows_of_known_groups": sum(g in groups for g in other.groups),
         "rows": len(other),
     }
-
-
-def _canonical(url: bytes) -> bytes:
-    try:
-        return phishcnn.canonicalize(url)
-    except ValueError:
-        return b""
 
 
 def shift(old: Rows, new: Rows) -> dict[str, float]:

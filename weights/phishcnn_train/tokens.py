@@ -64,6 +64,8 @@ class Tokens:
         if not path.exists():
             raise DataError(f"{path}: not there; run `python -m phishcnn_train tokenize` first")
         with np.load(path) as arrays:
+            if set(arrays.files) != set(Tokens.__dataclass_fields__):
+                raise DataError(f"{path}: of another version of this program; run `python -m phishcnn_train tokenize`")
             return Tokens(**{name: arrays[name] for name in arrays.files})
 
 

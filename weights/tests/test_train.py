@@ -91,6 +91,14 @@ def test_other_code_starts_again(tiny, arrays, tmp_path, monkeypatch):
     assert train.identity(tiny, *arrays) != before
 
 
+def test_tokens_of_an_older_version_are_refused_by_name(arrays, tmp_path):
+    arrays[2].save(tmp_path / "train.npz")
+    with np.load(tmp_path / "train.npz") as kept:
+        np.savez(tmp_path / "old.npz", **{name: kept[name] for name in kept.files if name != "phishing"})
+    with pytest.raises(data.DataError, match="old.npz: of another version of this program; run .* tokenize"):
+        tokens.Tokens.load(tmp_path / "old.npz")
+
+
 def test_a_checkpoint_of_other_parameters_is_dropped(trained, tiny, arrays, tmp_path):
     other = dataclasses.replace(tiny, train={**tiny.train, "peak_lr": 1e-4, "epochs": 1})
     train.train(other, *arrays, tmp_path, quiet=True)
