@@ -6,6 +6,9 @@
 
 #[allow(unsafe_code)]
 mod float;
+#[cfg(all(test, unix))]
+#[allow(unsafe_code, clippy::unwrap_used)]
+mod guarded;
 mod int8;
 mod tanh;
 #[allow(unsafe_code)]

@@ -17,6 +17,9 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod error;
 mod explain;
 pub mod file;

@@ -91,6 +91,17 @@ def answers(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """The int8 models of the core's tests: together every layer kind and option."""
+    folder = tmp_path_factory.mktemp("models")
+    words = ["-p", "phishcnn-core", "--test", "suite", "--", "--ignored", "--exact", "int8::write_models"]
+    run("cargo", "test", "--quiet", *words, env={"PHISHCNN_TEST_MODELS": str(folder)}, cwd=ROOT)
+    found = sorted(folder.iterdir())
+    assert len(found) >= 12
+    return found
+
+
+@pytest.fixture(scope="session")
 def bare_metal():
     """The library for a Cortex-M4F."""
     run("make", "-s", "-C", FFI, "bare-metal")

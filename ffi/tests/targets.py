@@ -29,9 +29,11 @@ def urls(folder, count):
     return folder
 
 
-def host(package, folder):
+def host(package, folder, model=MODEL):
     """The host's bits of the URLs, without the backend."""
     program = package.compile(BITS, folder / "bits")
-    lines = run(program, MODEL, cwd=folder).splitlines()
-    assert len(set(lines)) > len(lines) / 2 and not any(lines[0] == line for line in lines[1:])
+    lines = run(program, model, cwd=folder).splitlines()
+    # (The smallest fixture sees a URL's largest values and nothing else.)
+    assert len(set(lines)) > (len(lines) / 2 if model == MODEL else 8)
+    assert not any(lines[0] == line for line in lines[1:])
     return lines[1:]

@@ -48,6 +48,16 @@ def test_bits(core, package, qemu, tmp_path):
     assert lines[1:] == host(package, folder)
 
 
+def test_all_layers(core, models, package, qemu, tmp_path):
+    """Those that the embedded model has not, too; scratch memory is as much as the board's RAM allows."""
+    folder = urls(tmp_path / "urls", 50)
+    for model in models:
+        out = tmp_path / model.stem
+        out.mkdir()
+        lines = firmware(core, qemu, out, f"PROGRAM={BITS}", f"MODEL={model}", "SCRATCH=40960", cwd=folder)
+        assert lines == [BACKEND[core], *host(package, folder, model)], model
+
+
 def test_flash_ram_and_instructions(core, qemu, tmp_path):
     lines = firmware(core, qemu, tmp_path)
     sections = run("arm-none-eabi-size", "-A", tmp_path / "firmware.elf")

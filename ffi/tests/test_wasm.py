@@ -14,13 +14,23 @@ def modules():
     run("make", "-s", "-C", FFI, "wasm")
 
 
+def module_bits(backend, model, folder):
+    return run("node", FFI / "tests/c/bits.mjs", MODULES[backend], model, cwd=folder).splitlines()
+
+
 # (Without SIMD the same number would take minutes.)
 @pytest.mark.parametrize("backend, number", [("portable", 10_000), ("simd128", 100_000)])
 def test_bits(backend, number, package, tmp_path):
     folder = urls(tmp_path / "urls", number)
-    lines = run("node", FFI / "tests/c/bits.mjs", MODULES[backend], MODEL, cwd=folder).splitlines()
-    assert lines[0] == backend
-    assert lines[1:] == host(package, folder)
+    assert module_bits(backend, MODEL, folder) == [backend, *host(package, folder)]
+
+
+@pytest.mark.parametrize("backend", MODULES)
+def test_all_layers(backend, models, package, tmp_path):
+    """Those that the embedded model has not, too."""
+    folder = urls(tmp_path / "urls", 1_000)
+    for model in models:
+        assert module_bits(backend, model, folder) == [backend, *host(package, folder, model)], model
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)

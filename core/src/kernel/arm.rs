@@ -113,7 +113,7 @@ impl Tile for Dsp {
     }
 
     #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
+    unsafe fn multiply_add_listed<const B: usize>(
         self,
         list: &[u16],
         first: usize,
@@ -128,8 +128,8 @@ impl Tile for Dsp {
             if start < first || end >= x.len() || end - first >= w.len() {
                 return None;
             }
-            // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the
-            // first's and the last's, which are checked.
+            // SAFETY: the list ascends, says the caller, so that no index lies outside the first's
+            // and the last's, which are checked.
             let pairs = list.iter().map(|&group| unsafe {
                 let group = usize::from(group);
                 (x.get_unchecked(group), w.get_unchecked(group - first))

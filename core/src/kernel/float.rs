@@ -61,8 +61,8 @@ pub(super) trait Width: Copy {
         }
     }
 
-    /// Writes the indices, counted from `first`, of values that are not zero; how many. `list`
-    /// is at least as long as `x`.
+    /// Writes the indices, counted from `first` and ascending, of values that are not zero; how
+    /// many. `list` is at least as long as `x`.
     #[inline(always)]
     fn list_nonzero(self, x: &[f32], first: u16, list: &mut [u16]) -> usize {
         let mut count = 0;
@@ -160,7 +160,8 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
             for r in 0..rows {
                 let y = y.get_mut((row + r) * columns..)?.get_mut(..columns)?;
                 let first = (r + tap) * product.stride;
-                listed_row(width, w, x, scan.row(r + tap)?, first, y)?;
+                // SAFETY: `Scan::rows` has listed these rows, value by value: each ascends.
+                unsafe { listed_row(width, w, x, scan.row(r + tap)?, first, y)? };
             }
         }
         row += rows;
@@ -173,8 +174,12 @@ pub(super) fn multiply_add<T: Width>(width: T, product: &Product<'_>, y: &mut [f
 }
 
 /// One row without its zeros, all columns.
+///
+/// # Safety
+///
+/// As [`listed`].
 #[inline(always)]
-fn listed_row<T: Width>(
+unsafe fn listed_row<T: Width>(
     width: T,
     w: Weights<'_>,
     x: &[f32],
@@ -185,32 +190,41 @@ fn listed_row<T: Width>(
     let columns = y.len();
     let mut column = 0;
     while T::WIDE_ROW >= 112 && column + 112 <= columns {
-        listed::<T, 112>(width, w, x, list, first, column, y)?;
+        // SAFETY: the caller keeps its contract.
+        unsafe { listed::<T, 112>(width, w, x, list, first, column, y)? };
         column += 112;
     }
     while T::WIDE_ROW >= 48 && column + 48 <= columns {
-        listed::<T, 48>(width, w, x, list, first, column, y)?;
+        // SAFETY: as above.
+        unsafe { listed::<T, 48>(width, w, x, list, first, column, y)? };
         column += 48;
     }
     while T::WIDE_ROW >= 16 && column + 16 <= columns {
-        listed::<T, 16>(width, w, x, list, first, column, y)?;
+        // SAFETY: as above.
+        unsafe { listed::<T, 16>(width, w, x, list, first, column, y)? };
         column += 16;
     }
     while column + 8 <= columns {
-        listed::<T, 8>(width, w, x, list, first, column, y)?;
+        // SAFETY: as above.
+        unsafe { listed::<T, 8>(width, w, x, list, first, column, y)? };
         column += 8;
     }
     while column < columns {
-        listed::<T, 1>(width, w, x, list, first, column, y)?;
+        // SAFETY: as above.
+        unsafe { listed::<T, 1>(width, w, x, list, first, column, y)? };
         column += 1;
     }
     Some(())
 }
 
-/// C columns of one row, from the listed values alone. The list must ascend, as only its ends are
-/// checked; it counts values of `x`, and the rows of `w` begin at `first`.
+/// C columns of one row, from the listed values alone. The list counts values of `x`, and the rows
+/// of `w` begin at `first`.
+///
+/// # Safety
+///
+/// The list ascends: only its ends are checked.
 #[inline(always)]
-fn listed<T: Width, const C: usize>(
+unsafe fn listed<T: Width, const C: usize>(
     width: T,
     w: Weights<'_>,
     x: &[f32],
@@ -231,8 +245,8 @@ fn listed<T: Width, const C: usize>(
     let mut sums: [f32; C] = *y;
     for &index in list {
         let index = usize::from(index);
-        // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the first's
-        // and the last's, which are checked.
+        // SAFETY: the list ascends, says the caller, so that no index lies outside the first's and
+        // the last's, which are checked.
         unsafe {
             let x = *x.get_unchecked(index);
             let w = w.as_ptr().add((index - first) * columns);

@@ -124,7 +124,9 @@ impl Scan {
         let groups = self.groups;
         let history = job.groups.checked_div(groups)?.checked_sub(1)?;
         let most = LIST.checked_div(groups)?.min(SCAN_ROWS).checked_sub(history)?;
-        let rows = job.rows.checked_sub(row)?.min(most & !3);
+        // (Of a pair that is pooled, both: `sparse_strip` relies on it.)
+        let all = job.rows & job.pool.get().wrapping_neg();
+        let rows = all.checked_sub(row)?.min(most & !3);
         // (An embedding's few channels are hardly ever zero.)
         if job.taps != 1 || rows == 0 || groups < 8 {
             return None;
@@ -141,7 +143,7 @@ impl Scan {
         (count * 16 <= first * T::SPARSE).then_some(rows)
     }
 
-    /// What the window of an output row reads: ascending, from `row * self.groups` on.
+    /// What the window of one of the output rows reads: ascending, from `row * self.groups` on.
     #[inline(always)]
     fn window(&self, row: usize, groups: usize) -> Option<&[u16]> {
         let start = *self.starts.get(row)?;
@@ -299,6 +301,7 @@ fn part<T: Tile, const R: usize, const B: usize>(
 
 /// `rows` rows from `first_row` on of B blocks, without the zeros.
 #[inline(always)]
+#[allow(unsafe_code)]
 fn sparse_strip<T: Tile, const B: usize>(
     tile: T,
     job: &Convolve<'_>,
@@ -316,11 +319,13 @@ fn sparse_strip<T: Tile, const B: usize>(
     while row < rows {
         let mut sums = bias;
         let list = scan.window(row, job.groups)?;
-        tile.multiply_add_listed(list, row * scan.groups, x, w, &mut sums)?;
+        // SAFETY: `rows` are those that `Scan::rows` has listed, group by group: a window ascends.
+        unsafe { tile.multiply_add_listed(list, row * scan.groups, x, w, &mut sums)? };
         if job.pool.get() == 2 {
             let mut second = bias;
             let list = scan.window(row + 1, job.groups)?;
-            tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second)?;
+            // SAFETY: as above; `rows` is even.
+            unsafe { tile.multiply_add_listed(list, (row + 1) * scan.groups, x, w, &mut second)? };
             finish(T::LANES, job, &columns, [sums, second], first_row + row, y)?;
             row += 2;
         } else {

@@ -63,8 +63,8 @@ pub(super) trait Tile: Copy {
     /// `sums[c] + Σ_j x[j] · w[4 c + j]`, wrapping.
     fn dot(self, sums: Sums<Self>, x: Self::Activations, w: &Group) -> Sums<Self>;
 
-    /// Writes the indices, counted from `first`, of groups that are not all zero; how many.
-    /// `list` is at least as long as `x`.
+    /// Writes the indices, counted from `first` and ascending, of groups that are not all zero; how
+    /// many. `list` is at least as long as `x`.
     #[inline(always)]
     fn list_nonzero(self, x: &[[u8; 4]], first: u16, list: &mut [u16]) -> usize {
         let mut count = 0;
@@ -98,10 +98,14 @@ pub(super) trait Tile: Copy {
         Some(())
     }
 
-    /// As `multiply_add` of one row, of the listed groups alone. The list must ascend, as only its
-    /// ends are checked; it counts groups of `x`, and those of `w` begin at `first`.
+    /// As `multiply_add` of one row, of the listed groups alone. The list counts groups of `x`, and
+    /// those of `w` begin at `first`.
+    ///
+    /// # Safety
+    ///
+    /// The list ascends: only its ends are checked.
     #[inline(always)]
-    fn multiply_add_listed<const B: usize>(
+    unsafe fn multiply_add_listed<const B: usize>(
         self,
         list: &[u16],
         first: usize,
@@ -117,8 +121,8 @@ pub(super) trait Tile: Copy {
         }
         for &group in list {
             let group = usize::from(group);
-            // SAFETY: the list ascends (`Scan`, and above), so that no index lies outside the
-            // first's and the last's, which are checked.
+            // SAFETY: the list ascends, says the caller, so that no index lies outside the first's
+            // and the last's, which are checked.
             unsafe {
                 let x = self.activations(x.get_unchecked(group));
                 for (w, sums) in w.iter().zip(&mut *sums) {

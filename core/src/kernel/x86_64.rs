@@ -583,3 +583,34 @@ impl Tile for Sse41 {
         sums
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::super::guarded::{EDGES, Guarded};
+    use super::{Backend, list_nonzero_avx512};
+    use std::{vec, vec::Vec};
+
+    /// What the default methods do in plain Rust.
+    #[test]
+    fn lists_stay_guarded() {
+        if !Backend::Avx512Vnni.is_available() {
+            return;
+        }
+        for (edge, length) in EDGES.into_iter().flat_map(|e| (0..=130).map(move |n| (e, n))) {
+            for (step, spare) in [(1, 0), (1, 1), (1, 40), (3, 0), (3, 15), (7, 16)] {
+                let x: Vec<_> = (0..length).map(|i| [0, 0, 0, u8::from(i % step == 0)]).collect();
+                let want: Vec<_> = (0..length).filter(|i| i % step == 0).map(|i| 5 + i).collect();
+                let x = Guarded::new(&x, edge);
+                let mut list = Guarded::new(&vec![0; usize::from(length) + spare], edge);
+                // SAFETY: the machine has the instructions.
+                let count = unsafe { list_nonzero(&x, &mut list) };
+                assert_eq!(list[..count], want, "{edge:?} {length} {step} {spare}");
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+    fn list_nonzero(x: &[[u8; 4]], list: &mut [u16]) -> usize {
+        list_nonzero_avx512(x, -1, 5, list)
+    }
+}

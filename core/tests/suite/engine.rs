@@ -12,7 +12,7 @@ use proptest::sample::select;
 const BYTES: Input = Input::Bytes { max: 530, tables: "bytes+parts" };
 
 /// Together every layer kind and option, and the limits; `wide_layers` has what is wider.
-fn architectures() -> Vec<Architecture> {
+pub(crate) fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
     let url_bytes = |width, layers, output| Architecture { input: BYTES, width, layers, output };
     let dilated = |kernel, outputs, dilation, add| Conv {

@@ -15,7 +15,7 @@ fn bytes(width: usize, layers: Vec<Layer>, output: &'static str) -> Architecture
 }
 
 /// The compact model's layers.
-fn compact() -> Architecture {
+pub(crate) fn compact() -> Architecture {
     let pool = || Layer::MaxPool { size: 2, ceil: true };
     let add = |kernel, outputs| Layer::Conv {
         kernel,
@@ -39,7 +39,7 @@ fn compact() -> Architecture {
 }
 
 /// Together every layer kind and option, and sizes around the tiles (16 to 112 columns; 1 to 6 rows).
-fn architectures() -> Vec<Architecture> {
+pub(crate) fn architectures() -> Vec<Architecture> {
     use Layer::{Conv, Flatten, MaxPool, Pool};
     let with = |kernel, outputs, same, dilation, activation, add| Conv {
         kernel,
@@ -231,6 +231,17 @@ fn all_layers_at_all_lengths() {
         logits.sort_by(f32::total_cmp);
         logits.dedup();
         assert!(logits.len() > 8, "{logits:?} {architecture:?}");
+    }
+}
+
+/// The models of `all_layers_at_all_lengths`, into the folder PHISHCNN_TEST_MODELS.
+#[test]
+#[ignore = "no test: `ffi/tests` runs these models on other targets"]
+fn write_models() {
+    let folder = std::path::PathBuf::from(std::env::var_os("PHISHCNN_TEST_MODELS").unwrap());
+    for (seed, architecture) in (1..).zip(architectures()) {
+        let file = build(&architecture, seed).bytes();
+        std::fs::write(folder.join(format!("{seed:02}.safetensors")), file).unwrap();
     }
 }
 

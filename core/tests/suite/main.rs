@@ -7,6 +7,8 @@ mod support;
 
 mod engine;
 mod explain;
+#[cfg(unix)]
+mod guarded;
 mod int8;
 mod reader;
 mod tokens;
