@@ -293,8 +293,7 @@ def target(valid: Rows, scores: Array, unseen: Array) -> float:
     that training never saw, at the false-positive rates that the validation rows resolve."""
     from .train import rank, validation  # loads JAX
 
-    recall, area = rank(validation(valid.labels > 0, scores, unseen))
-    return float(recall or area)
+    return rank(validation(valid.labels > 0, scores, unseen))
 
 
 def train(

@@ -10,7 +10,7 @@ from . import network
 from .export import FLOAT, parent_of, read
 from .metrics import BASE_RATES
 from .params import Params
-from .train import rank
+from .train import TIE
 from .typed import Figures
 
 LIMITS = """\
@@ -43,15 +43,13 @@ def history_of(model: Path) -> list[Figures]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def kept_epoch(history: list[Figures]) -> str:
-    """Which epoch of its training the file is: the best one, or what a hand marked as `kept` behind the run."""
-    if not history or "recall_unseen" not in history[0]:  # older histories were ranked by another figure
+def kept_point(history: list[Figures], start: str) -> str:
+    """Which point of its training the file is."""
+    kept = next((entry for entry in history if entry.get("kept")), None)
+    if kept is None:  # older histories do not say
         return ""
-    best = max(history, key=rank)
-    kept = next((entry for entry in history if entry.get("kept")), best)
-    if kept is not best:
-        return f"; epoch {kept['epoch']} is kept, though {best['epoch']} is the best on the validation rows (EXPERIMENTS.md)"
-    return f"; epoch {best['epoch']} is the best on the validation rows, and kept"
+    way = f", {kept['blend']:g} of the way to it from `{start}`," if kept["blend"] < 1 else ""
+    return f"; epoch {kept['epoch']}{way} is kept, the best on the validation rows or within {100 * TIE:g} points of it"
 
 
 def _of(hits: int, rows: int) -> str:
@@ -162,9 +160,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
     if params:
         run, history = params.train, history_of(model)
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
-        kept = kept_epoch(history)
-        if params.start:
-            kept += f"; {run['blend']:g} of the way to it from `{params.start}`" if run["blend"] < 1 else ""
+        kept = kept_point(history, params.start)
         lines.append(
             f"| Training | {rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept} |"
         )

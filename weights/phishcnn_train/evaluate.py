@@ -292,6 +292,8 @@ def evaluate(
         for rate, point in report["recall_at_fpr"].items():
             if point["resolvable"] and point["threshold"] is not None:
                 thresholds[f"fpr_{rate}"] = point["threshold"]
+        for rate, recalls in metrics.resampled(rows.labels, logit).items():
+            report["recall_at_fpr"][rate]["resampled"] = recalls
         entry = {
             "rows_of": ", ".join(item.replace("\\", "/").rsplit("/", 1)[-1] for item in spec.split(",")),
             "sha256": digest(rows),

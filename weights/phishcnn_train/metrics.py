@@ -113,6 +113,25 @@ def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
     return {"resolvable": True, **point}
 
 
+def resampled(labels: Array, scores: Array, rounds: int = 500) -> dict[str, list[float]]:
+    """Recall at each resolvable rate of `FPRS` in bootstrap samples of the rows (Efron 1979), the threshold found anew in
+    each: a row counts as often as a Poisson variable of mean 1 says. All models of the same rows get the same samples,
+    so that the differences of two have the spread of a paired comparison."""
+    labels, scores = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    rates = {name: rate for name, rate in FPRS.items() if labels.any() and (~labels).sum() * rate >= RESOLVABLE}
+    out: dict[str, list[float]] = {name: [] for name in rates}
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    rng = np.random.default_rng(1)
+    for _ in range(rounds if rates else 0):
+        times = rng.poisson(1, len(scores))[order]
+        tp, fp = (np.append(0, np.cumsum(times * of)[last]) for of in (labels[order], ~labels[order]))
+        for name, rate in rates.items():
+            best = np.searchsorted(fp, rate * fp[-1], side="right") - 1
+            out[name].append(round(float(tp[best] / max(tp[-1], 1)), 5))
+    return out
+
+
 def calibration_error(labels: Array, probabilities: Array, bins: int = 15) -> float:
     """Expected calibration error at base rate 0.5: equal-width bins, each class weighing one half."""
     labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)

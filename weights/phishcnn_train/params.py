@@ -77,6 +77,9 @@ class Params:
         buckets = params.train["buckets"]
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:
             raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")
+        blend = params.train["blend"]
+        if not isinstance(blend, list) or not blend or not all(0 < share <= 1 for share in blend):
+            raise ParamsError(f"{path}: train.blend must be a list of shares above 0, up to 1")
         return params
 
     @property

@@ -1,9 +1,9 @@
 """The release gate: a model is published only where it is no worse than the one it replaces.
 
 Everything is judged from the metrics JSONs of the candidate and of the current model, which must be of the
-same rows. A figure is worse where the 95 % interval of the difference (Newcombe) lies wholly on the bad side.
-Recalls at a false-positive rate take each model's threshold as given, whose noise would make that interval wider: the
-gate rather refuses by chance than passes by chance.
+same rows. A figure is worse where the 95 % interval of the difference lies wholly on the bad side: of a recall at a
+false-positive rate by a paired bootstrap, which finds both thresholds anew in each sample; of other shares by
+Newcombe's method, which takes thresholds as given and rows as not paired.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from .export import FLOAT, parent_of, read
 from .metrics import difference, share
@@ -35,6 +37,7 @@ class Figure(NamedTuple):
     name: str
     value: Figures  # `metrics.share`
     higher: bool  # is better
+    resampled: list[float] | None = None  # `metrics.resampled`: the same samples for all models
 
 
 class Judgement(NamedTuple):
@@ -56,7 +59,8 @@ def headlines(metrics: Figures, plan: Figures) -> list[Figure]:
             point = engine["recall_at_fpr"][rate]
             if point["resolvable"]:
                 value = share(point["tp"], engine["phishing_rows"])
-                out.append(Figure(f"{name}: recall at FPR {100 * float(rate):g} %", value, True))
+                title = f"{name}: recall at FPR {100 * float(rate):g} %"
+                out.append(Figure(title, value, True, point["resampled"]))
     found = metrics["sets"][gate["slice_set"]]["slices"]
     for dimension, value in gate["slices"]:
         c = found[dimension].get(value)
@@ -82,6 +86,14 @@ def headlines(metrics: Figures, plan: Figures) -> list[Figure]:
     return out
 
 
+def interval(new: Figure, old: Figure) -> tuple[float, float]:
+    """95 % interval of the difference new - old."""
+    if new.resampled is None or old.resampled is None:
+        return difference(new.value, old.value)
+    low, high = np.percentile(np.subtract(new.resampled, old.resampled), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def judge(new: list[Figure], old: list[Figure]) -> list[Judgement]:
     """Each figure against the current model's of the same name."""
     before = {f.name: f for f in old}
@@ -90,7 +102,7 @@ def judge(new: list[Figure], old: list[Figure]) -> list[Judgement]:
         if figure.name not in before:
             raise Refused(f"{figure.name}: the current model was not measured on it")
         other = before[figure.name].value
-        low, high = difference(figure.value, other)
+        low, high = interval(figure, before[figure.name])
         worse, better = (high < 0, low > 0) if figure.higher else (low > 0, high < 0)
         verdict = "worse" if worse else "better" if better else "same"
         out.append(Judgement(figure.name, figure.value["share"], other["share"], low, high, verdict))

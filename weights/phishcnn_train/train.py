@@ -28,6 +28,7 @@ from .tokens import Tokens
 from .typed import Array, Figures, Tensors
 
 FPRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
+TIE = 0.001  # of the mean recall
 
 
 def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Array, Array]:
@@ -194,8 +195,8 @@ def started(params: Params, shape_of: Figures) -> Tensors:
 
 
 def blended(start: Tensors, end: Tensors, share: float) -> Tensors:
-    """Weights on the line from `start` to `end` (WiSE-FT, Wortsman et al. 2022): a fine-tuned model part of the way
-    back keeps what its start knew."""
+    """Weights on the line from `start` to `end` (WiSE-FT, Wortsman et al. 2022), in memory of their own: a fine-tuned
+    model part of the way back keeps what its start knew."""
     return {name: (1 - share) * start[name] + share * end[name] for name in start}
 
 
@@ -229,12 +230,11 @@ def train(
     stop_after: int | None = None,
     quiet: bool = False,
 ) -> Figures:
-    """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch.
+    """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch (and share).
 
-    Where training goes on from a model, what counts is `blend` of the way from it. The best epoch has the highest
-    validation recall: the mean over six FPRs from 0.05 % to 2 % (`FPRS`), of
-    the later months' phishing and of that on held-out domains alike; AUC where there are too few rows. Its
-    averaged weights lie in `work/best.npz`.
+    The best has the highest validation recall (`rank`); of those within `TIE` of it, which is less than chance, the
+    last epoch's is kept, which has seen the most of the augmentation. Its averaged weights lie in `work/best.npz`.
+    Where training goes on from a model, each epoch is validated at each of the shares `blend` of the way from it.
 
     Args:
         stop_after: stop after that many epochs in all (the schedule stays that of the whole run).
@@ -283,18 +283,29 @@ def train(
             bar.update()
         bar.close()
         buckets = params.train["buckets"]
-        mean = blended(first, state["mean"], params.train["blend"]) if params.start else state["mean"]
-        scores, unseen = (logits(layers, params.output, mean, t, buckets) for t in (valid_tokens, domains_tokens))
+        tried = {}
+        for share in params.train["blend"] if params.start else [1.0]:
+            mean = blended(first, state["mean"], share)
+            scores, unseen = (logits(layers, params.output, mean, t, buckets) for t in (valid_tokens, domains_tokens))
+            tried[share] = validation(valid_tokens.labels > 0.5, scores, unseen)
+        ranks = {f"{share:g}": round(rank(found), 6) for share, found in tried.items()}
+        top = max(r for known in (ranks, *(e["tried"] for e in history)) for r in known.values())
+        near = [share for share in tried if ranks[f"{share:g}"] >= top - TIE]
+        share = max(near or tried, key=lambda share: share if near else rank(tried[share]))
         entry = {
             "epoch": epoch + 1,
             "loss": float(np.mean(jax.device_get(losses[-500:]))),
-            **validation(valid_tokens.labels > 0.5, scores, unseen),
+            **tried[share],
+            "blend": share,
+            "tried": ranks,
+            "kept": bool(near),
             "seconds": round(time.monotonic() - start, 1),
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # of the process so far
         }
+        if near:
+            history = [earlier | {"kept": False} for earlier in history]
+            state["best"] = blended(first, state["mean"], share)
         history.append(entry)
-        if max(history, key=rank) is entry:
-            state["best"] = jax.tree.map(jnp.copy, mean)  # the step gives its arguments' memory away
         save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)
@@ -318,9 +329,10 @@ def validation(truth: Array, scores: Array, unseen: Array) -> Figures:
     return entry
 
 
-def rank(entry: Figures) -> tuple[float, float]:
-    """What the best epoch has most of."""
-    return entry["recall"] + entry["recall_unseen"], entry["auc"]
+def rank(entry: Figures) -> float:
+    """What the best epoch has most of: the mean recall over six FPRs from 0.05 % to 2 % (`FPRS`), of the later months'
+    phishing and of that on held-out domains alike; AUC where there are too few rows."""
+    return float((entry["recall"] + entry["recall_unseen"]) / 2 or entry["auc"])
 
 
 def load_weights(work: Path) -> Tensors:

@@ -35,7 +35,7 @@ def tiny(compact) -> Params:
         compact,
         start="",
         sizes={"embed": 8, "trigrams": 64, "c1": [5, 16], "c2": [5, 24], "c3": [5, 24], "d1": 16, "d2": 1},
-        train={**compact.train, "epochs": 4, "batch": 128, "buckets": [32, 64, 256], "ema": 0.98, "blend": 1.0},
+        train={**compact.train, "epochs": 4, "batch": 128, "buckets": [32, 64, 256], "ema": 0.98, "blend": [1.0]},
     )
 
 

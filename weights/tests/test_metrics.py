@@ -50,6 +50,42 @@ def test_the_interval_of_recall_holds_what_other_samples_give():
     assert held >= 0.93 * 200 and narrow < 0.5 * 200
 
 
+def test_resampled_recall_is_that_of_repeated_rows(sample):
+    labels, scores = sample
+    found = metrics.resampled(labels, scores, 3)
+    rates = {name: rate for name, rate in metrics.FPRS.items() if (~labels).sum() * rate >= 20}
+    assert set(found) == set(rates)
+    rng = np.random.default_rng(1)
+    for i in range(3):
+        times = rng.poisson(1, len(scores))
+        fpr, tpr, _ = sk.roc_curve(np.repeat(labels, times), np.repeat(scores, times), drop_intermediate=False)
+        for name, rate in rates.items():
+            assert found[name][i] == pytest.approx(tpr[fpr <= rate].max(), abs=1e-5)
+    assert metrics.resampled(labels[:500], scores[:500], 3) == metrics.resampled(np.zeros(0), np.zeros(0), 3) == {}
+
+
+def test_the_interval_of_two_models_difference_holds_what_other_rows_give():
+    """Two models that err alike, the second a little worse: the interval by resampling holds the true difference, that
+    of shares at given thresholds is often too narrow."""
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(11)
+    rate, noise = 0.01, 0.3
+    true = norm.sf((norm.isf(rate) * np.hypot(1, noise) - 1.9) / np.hypot(1, noise)) - norm.sf(norm.isf(rate) - 2)
+    labels = np.arange(24_000) < 20_000
+    held = narrow = 0
+    for _ in range(100):
+        better = rng.normal(size=len(labels)) + 2 * labels
+        worse = better - 0.1 * labels + noise * rng.normal(size=len(labels))
+        new, old = (metrics.resampled(labels, scores, 200)["0.01"] for scores in (worse, better))
+        low, high = np.percentile(np.subtract(new, old), [2.5, 97.5])
+        held += low <= true <= high
+        points = [metrics.recall_at_fpr(labels, scores, rate) for scores in (worse, better)]
+        low, high = metrics.difference(*(metrics.share(p["tp"], 20_000) for p in points))
+        narrow += low <= true <= high
+    assert held >= 88 > narrow
+
+
 def test_no_point_below_the_limit_is_recall_zero():
     labels = np.arange(6000) % 2 == 1
     point = metrics.recall_at_fpr(labels, np.zeros(6000), 0.01)

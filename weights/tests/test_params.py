@@ -18,6 +18,7 @@ def test_ours_are_complete(name):
         ("purpose =", "aim =", "missing .*purpose.* unknown .*aim"),
         ("max=256", "max=300", "buckets must rise to at least 300"),
         ("[train]", "[train", "bad.toml"),
+        ("blend = [", "blend = [0, ", "train.blend must be a list of shares"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, problem):

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import random
 import re
 import shutil
 import tomllib
@@ -47,21 +48,28 @@ def spoil(metrics: dict, points: float, *path, rows: int) -> None:
     metrics[last] = max(0, min(rows, round(metrics[last] - points / 100 * rows)))
 
 
+def spoil_recall(metrics: dict, rate: str, points: float) -> None:
+    """Takes so many points from the recall on `test`, and about as many in each sample."""
+    engine = metrics["sets"]["test"]["engine"]
+    point = engine["recall_at_fpr"][rate]
+    spoil(point, points, "tp", rows=engine["phishing_rows"])
+    rng = random.Random(1)
+    point["resampled"] = [recall - points / 100 + rng.gauss(0, 0.004) for recall in point["resampled"]]
+
+
 def test_an_equal_model_passes(candidate, current):
     judged = release.check(candidate, current, PLAN)
     assert len(judged) > 30 and {j.verdict for j in judged} == {"same"}
 
 
 def test_worse_beyond_the_interval_is_refused_and_named(candidate, current):
-    engine = candidate["sets"]["test"]["engine"]
-    spoil(engine, 2, "recall_at_fpr", "0.01", "tp", rows=engine["phishing_rows"])
+    spoil_recall(candidate, "0.01", 2)
     with pytest.raises(release.Refused, match="^test: recall at FPR 1 %: [^\n]*points[^\n]*$"):
         release.check(candidate, current, PLAN)
 
 
 def test_worse_within_the_interval_passes(candidate, current):
-    engine = candidate["sets"]["test"]["engine"]
-    spoil(engine, 0.3, "recall_at_fpr", "0.01", "tp", rows=engine["phishing_rows"])
+    spoil_recall(candidate, "0.01", 0.3)
     assert release.check(candidate, current, PLAN)
 
 
@@ -85,8 +93,7 @@ def test_more_false_positives_are_refused(candidate, current, path):
 
 
 def test_better_is_told(candidate, current):
-    engine = candidate["sets"]["test"]["engine"]
-    spoil(engine, -5, "recall_at_fpr", "0.001", "tp", rows=engine["phishing_rows"])
+    spoil_recall(candidate, "0.001", -5)
     better = [j.name for j in release.check(candidate, current, PLAN) if j.verdict == "better"]
     assert better == ["test: recall at FPR 0.1 %"]
 
@@ -211,7 +218,7 @@ def snapshot(folder) -> dict:
 
 
 def test_what_is_refused_writes_nothing(place, candidate, capsys):
-    candidate["sets"]["test"]["engine"]["recall_at_fpr"]["0.01"]["tp"] //= 2
+    spoil_recall(candidate, "0.01", 30)
     (place / "build" / "new.metrics.json").write_text(json.dumps(candidate))
     before = snapshot(place)
     assert command(place) == 1
@@ -238,9 +245,12 @@ def test_metrics_of_another_file_are_refused(place, candidate, capsys):
 
 
 def test_a_figure_that_was_not_measured_is_refused(place, candidate, capsys):
-    del candidate["top_sites"]
-    (place / "build" / "new.metrics.json").write_text(json.dumps(candidate))
-    assert command(place) == 1 and "'top_sites' was not measured" in capsys.readouterr().err
+    point = candidate["sets"]["test"]["engine"]["recall_at_fpr"]["0.01"]
+    for holder, key in ((point, "resampled"), (candidate, "top_sites")):
+        del holder[key]
+        (place / "build" / "new.metrics.json").write_text(json.dumps(candidate))
+        assert command(place) == 1 and f"'{key}' was not measured" in capsys.readouterr().err
+        holder[key] = {}
 
 
 def test_a_first_release_needs_no_current_model(place):

@@ -112,13 +112,44 @@ def test_training_goes_on_from_a_model(trained, tiny, arrays, tmp_path):
     weights = train.train(more, *arrays, tmp_path, quiet=True)
     before = train.load_weights(trained[0])
     assert max(np.abs(weights[k] - before[k]).max() for k in before) < 0.01
-    part = dataclasses.replace(more, train={**more.train, "blend": 0.25})
+    part = dataclasses.replace(more, train={**more.train, "blend": [0.25]})
     quarter = train.train(part, *arrays, tmp_path / "part", quiet=True)
     for k in before:
         np.testing.assert_allclose(quarter[k], before[k] + (weights[k] - before[k]) / 4, atol=1e-5)
     wide = dataclasses.replace(tiny, start=start, sizes={**tiny.sizes, "d1": 24})
     with pytest.raises(ParamsError, match="d1.bias, d1.weight, d2.weight differ"):
         train.train(wide, *arrays, tmp_path / "wide", quiet=True)
+
+
+def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
+    """A rate that ruins the model: the less of the way, the better, and what is kept is the point that is told."""
+    start = trained[0] / "m.safetensors"
+    ruin = {**tiny.train, "epochs": 1, "peak_lr": 3.0, "ema": 0.5, "blend": [1.0, 0.0001, 0.5]}
+    gone_on = dataclasses.replace(tiny, start=str(start), train=ruin)
+    kept = train.train(gone_on, *arrays, tmp_path, quiet=True)
+    [entry] = json.loads((tmp_path / "history.json").read_text())
+    assert entry["blend"] == 0.0001 and set(entry["tried"]) == {"1", "0.0001", "0.5"}
+    assert entry["tried"]["0.0001"] == max(entry["tried"].values()) > min(entry["tried"].values()) and entry["kept"]
+    scores = train.logits(network.parse(tiny.layers), tiny.output, kept, arrays[1], tiny.train["buckets"])
+    assert metrics.auc(arrays[1].labels > 0.5, scores) == entry["auc"]
+    before = train.load_weights(trained[0])
+    assert max(np.abs(kept[k] - before[k]).max() for k in before) < 0.01
+
+
+def test_of_points_that_are_as_good_the_last_is_kept(tiny, arrays, tmp_path, monkeypatch):
+    """0.0005 under the best is as good, 0.002 is not; what is kept is told, and is in best.npz."""
+    scored = iter([0.50, 0.60, 0.5995, 0.598])
+    monkeypatch.setattr(train, "validation", lambda *_: {"recall": (r := next(scored)), "recall_unseen": r, "auc": 0.5})
+    after = {}
+
+    def saved(path, run, state, history):
+        after[len(history)] = np.asarray(state["mean"]["d2.bias"])
+
+    monkeypatch.setattr(train, "save_state", saved)
+    weights = train.train(tiny, *arrays, tmp_path, quiet=True)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [entry["kept"] for entry in history] == [False, False, True, False]
+    assert np.array_equal(weights["d2.bias"], after[3]) and not np.array_equal(after[3], after[2])
 
 
 def alone(path):
@@ -214,6 +245,8 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
     for place in ("engine", "training_framework"):
         assert result[place]["auc"] > 0.95
     assert result["largest_logit_difference"] < 1e-4
+    point = result["engine"]["recall_at_fpr"]["0.01"]
+    assert min(point["resampled"]) <= point["recall"] <= max(point["resampled"]) and len(point["resampled"]) == 500
     assert result["slices"]["tag"]["login"]["legitimate_rows"] > 20
     assert result["rows_of"] == "t.tsv"
     again = evaluate.measure_again(path, str(rows))
@@ -224,8 +257,11 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
     told = card.text(path, metrics, tiny)
     assert all(part in told for part in ("| login |", "| sign-in |", "| phishing | shortener |", "1:1,000"))
     assert "of the way to it" not in told
-    gone_on = dataclasses.replace(tiny, start="a.safetensors", train={**tiny.train, "blend": 0.7})
-    assert "; 0.7 of the way to it from `a.safetensors`" in card.text(path, metrics, gone_on)
+    assert "is kept, the best on the validation rows or within 0.1 points of it" in told
+    history = [entry | {"blend": 0.7} for entry in card.history_of(path)]
+    path.with_suffix(".history.json").write_text(json.dumps(history))
+    gone_on = dataclasses.replace(tiny, start="a.safetensors")
+    assert ", 0.7 of the way to it from `a.safetensors`, is kept" in card.text(path, metrics, gone_on)
 
 
 def test_batches_are_a_function_of_the_seed(tiny, arrays):
@@ -306,6 +342,18 @@ def test_padding_is_borrowed_from_honest_rows_and_keeps_the_url():
     assert all(len(ids) == len(parts) <= 12 for ids, parts in short.values())
     nothing_to_lend = dataclasses.replace(rows, phishing=np.ones(8, bool))
     assert augment.padded(nothing_to_lend, np.arange(4), 256, np.random.default_rng(0)) == {}
+
+
+def test_augmented_rows_reach_the_batches(tiny, arrays):
+    """All rows padded, and what each batch holds is as long as it says."""
+    part = {**tiny.augment, "padded": 1, "mask": 0, "cut_path": 0, "cut_query": 0}
+    many = dataclasses.replace(tiny, augment=part)
+    none = dataclasses.replace(tiny, augment={**part, "padded": 0})
+    seen = [np.concatenate([b[3][b[5] > 0] for b in train.batches(arrays[0], p, 0)]) for p in (none, many)]
+    assert len(seen[0]) == len(seen[1]) and seen[1].mean() > 1.5 * seen[0].mean()
+    for _, ids, parts, lengths, _, _ in train.batches(arrays[0], many, 0):
+        inside = np.arange(ids.shape[1]) < lengths[:, None]
+        assert (ids[inside] > 0).all() and not ids[~inside].any() and not parts[~inside].any()
 
 
 def test_errors_are_sentences_not_traces(tmp_path):
