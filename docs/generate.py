@@ -39,8 +39,8 @@ MODELS = {
     f"models/{EMBEDDED}": f"**`{EMBEDDED}`** (embedded)",
     "models/phishcnn-large": "`phishcnn-large`, for servers",
     "models/dephides-retrained": "`dephides-retrained`: the published architecture, retrained on 120,000 of the rows",
-    "baselines/ngrams": "hashed 2–5-grams + logistic regression, same rows",
-    "baselines/trees": "boosted trees on lexical features, same rows",
+    "baselines/ngrams": "hashed 2–5-grams + logistic regression, on the rows of 2026-11-24",
+    "baselines/trees": "boosted trees on lexical features, on the rows of 2026-11-24",
     "baselines/dephides-published": "the published weights as they are",
 }
 Json = dict[str, Any]
@@ -155,8 +155,9 @@ def limits() -> str:
         f" {from_to('phishing', 'path padded')}, hiding the address in a query"
         f" {from_to('phishing', 'URL in query')} ([evasion](docs/evasion.md)).\n"
         f"- **It ages**, and only {len(outside)} months of it are measured: trained on phishing until {until}, `phishing`"
-        f" finds {100 * sum(inside) / len(inside):.0f} % of a feed that it never saw in the months until then,"
-        f" {100 * sum(outside) / len(outside):.0f} % after. Expect less with every month ([by month](docs/evasion.md#age)).\n"
+        f" finds {100 * sum(inside) / len(inside):.0f} % of another feed in the months until then,"
+        f" {100 * sum(outside) / len(outside):.0f} % after (means of months). By the project's own limit of twelve months"
+        f" (`phishcnn_train staleness`) it is too old; newer rows were not there. Expect less with every month ([by month](docs/evasion.md#age)).\n"
         f"- **Rare phishing means false alarms.** If 1 URL in 1,000 is phishing, {precision:.0f} % of what `phishing` flags is."
     )
 

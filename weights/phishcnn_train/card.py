@@ -44,19 +44,22 @@ def history_of(model: Path) -> list[Figures]:
 
 
 def kept_point(history: list[Figures], start: str) -> str:
-    """Which point of its training the file is."""
+    """What its training began with, and which point of it the file is."""
+    begun = f"; begun with `{start}`" if start else ""
     kept = next((entry for entry in history if entry.get("kept")), None)
     if kept is None:  # older histories do not say
-        return ""
-    way = f", {kept['blend']:g} of the way to it from `{start}`," if kept["blend"] < 1 else ""
-    return f"; epoch {kept['epoch']}{way} is kept, the best on the validation rows or within {100 * TIE:g} points of it"
+        return begun
+    way = f", {kept['blend']:g} of the way to it," if kept["blend"] < 1 else ""
+    best = f"the best on the validation rows or within {100 * TIE:g} points of it"
+    only = "" if len(kept["tried"]) > 1 or not way else "; no other share was tried"
+    return f"{begun}; epoch {kept['epoch']}{way} is kept, {best}{only}"
 
 
 def _of(hits: int, rows: int) -> str:
     return f"{hits:,} of {rows:,}" + (f" ({_share(hits / rows)})" if rows else "")
 
 
-def _more(metrics: Figures) -> list[str]:
+def _more(metrics: Figures, params: Params | None) -> list[str]:
     """Base rates, hard negatives, top sites, mutations and cost, as far as the metrics have them."""
     lines: list[str] = []
     test = metrics["sets"].get("test")
@@ -84,10 +87,12 @@ def _more(metrics: Figures) -> list[str]:
         top = metrics["top_sites"]
         lines += ["", "### Pages of the best-known sites", ""]
         lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`)."]
-        lines += [
-            f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"
-        ]
-        lines += ["pages, so that the figures hold for listed sites; add those that your users visit.", ""]
+        if not params or params.augment["well_known"] > 0:
+            lines += [
+                f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"
+            ]
+            lines += ["pages, so that the figures hold for listed sites; add those that your users visit."]
+        lines += [""]
         lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
         domains = [(f"on domains {name}", c) for name, c in top["domain"].items()]
         for kind, c in [*top["kind"].items(), ("all", top["all"]), *domains]:
@@ -212,7 +217,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
                 for p in told
             )
             lines.append(f"| {name} | {' | '.join(shown)} |")
-    lines += _more(metrics)
+    lines += _more(metrics, params)
     lines += ["", "## Limits", "", LIMITS.format(until=until), ""]
     return "\n".join(lines)
 

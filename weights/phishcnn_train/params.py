@@ -78,7 +78,7 @@ class Params:
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:
             raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")
         blend = params.train["blend"]
-        if not isinstance(blend, list) or not blend or not all(0 < share <= 1 for share in blend):
+        if not isinstance(blend, list) or not blend or not all(type(s) in (int, float) and 0 < s <= 1 for s in blend):
             raise ParamsError(f"{path}: train.blend must be a list of shares above 0, up to 1")
         return params
 

@@ -431,7 +431,7 @@ PICTURES = {
     "months": (
         _months,
         "How fast the model ages: recall by month of first sight, at the released thresholds; bands are 95 % intervals."
-        " Left of the dotted line lie months that training saw, though not these domains or this feed.",
+        " Left of the dotted line lie months that training saw, though not this feed, and few of its domains.",
     ),
     "slices": (
         _slices,

@@ -106,6 +106,11 @@ def prepare(
     """
     rows = pool([with_groups(clean(read_rows(*train), log)), sign_in.known_sites()])
     out = held_out(rows) & (rows.labels == 1)
+    if not out.any():
+        raise DataError(
+            f"no registered domain with phishing falls among those held out, one in {HELD_OUT} by its name;"
+            " some hundred domains are needed"
+        )
     mistaken = sign_in.misreported(rows)
     log(f"{int(mistaken.sum())} rows are mistaken reports of what phishing imitates; left out")
     kept = rows.take(~out & ~mistaken)

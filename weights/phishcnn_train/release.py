@@ -1,9 +1,9 @@
-"""The release gate: a model is published only where it is no worse than the one it replaces.
+"""The release gate: a model is published only where it is not demonstrably worse than the one it replaces.
 
 Everything is judged from the metrics JSONs of the candidate and of the current model, which must be of the
-same rows. A figure is worse where the 95 % interval of the difference lies wholly on the bad side: of a recall at a
-false-positive rate by a paired bootstrap, which finds both thresholds anew in each sample; of other shares by
-Newcombe's method, which takes thresholds as given and rows as not paired.
+same rows. A figure is worse where the 95 % interval of the difference lies wholly on the bad side: of a set's recall at
+a false-positive rate by a paired bootstrap, which finds both thresholds anew in each sample; of other shares, those of
+slices among them, by Newcombe's method, which takes thresholds as given and rows as not paired.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def interval(new: Figure, old: Figure) -> tuple[float, float]:
     """95 % interval of the difference new - old."""
     if new.resampled is None or old.resampled is None:
         return difference(new.value, old.value)
+    if len(new.resampled) != len(old.resampled):
+        raise Refused(f"{new.name}: not in as many samples as of the current model; evaluate both again")
     low, high = np.percentile(np.subtract(new.resampled, old.resampled), [2.5, 97.5])
     return float(low), float(high)
 

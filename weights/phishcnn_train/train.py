@@ -233,8 +233,12 @@ def train(
     """Trains (or goes on from `work/checkpoint.npz`) and returns the weights of the best epoch (and share).
 
     The best has the highest validation recall (`rank`); of those within `TIE` of it, which is less than chance, the
-    last epoch's is kept, which has seen the most of the augmentation. Its averaged weights lie in `work/best.npz`.
-    Where training goes on from a model, each epoch is validated at each of the shares `blend` of the way from it.
+    last epoch's largest share is kept, which has seen the most of the augmentation. Its averaged weights lie in
+    `work/best.npz`. Where training goes on from a model, each epoch is validated at each of the shares `blend` of the way
+    from it.
+
+    Raises:
+        ParamsError: the start does not fit, or the training diverges.
 
     Args:
         stop_after: stop after that many epochs in all (the schedule stays that of the whole run).
@@ -278,7 +282,7 @@ def train(
             losses.append(loss)
             if i % 50 == 49:
                 mean_loss = float(np.mean(jax.device_get(losses[-500:])))
-                last = f"{history[-1]['recall']:.3f}" if history else "-"
+                last = f"{rank(history[-1]):.3f}" if history else "-"
                 bar.set_postfix_str(f"loss {mean_loss:.4f}, valid recall {last}", refresh=False)
             bar.update()
         bar.close()
@@ -287,6 +291,8 @@ def train(
         for share in params.train["blend"] if params.start else [1.0]:
             mean = blended(first, state["mean"], share)
             scores, unseen = (logits(layers, params.output, mean, t, buckets) for t in (valid_tokens, domains_tokens))
+            if not (np.isfinite(scores).all() and np.isfinite(unseen).all()):
+                raise ParamsError(f"epoch {epoch + 1}: logits are not finite; train.peak_lr is too high")
             tried[share] = validation(valid_tokens.labels > 0.5, scores, unseen)
         ranks = {f"{share:g}": round(rank(found), 6) for share, found in tried.items()}
         top = max(r for known in (ranks, *(e["tried"] for e in history)) for r in known.values())
@@ -318,21 +324,23 @@ def validation(truth: Array, scores: Array, unseen: Array) -> Figures:
     """Figures of an epoch; `truth` and `scores` of the validation rows, `unseen`: scores of phishing on
     domains kept out of training, whose false positives are the validation rows' too."""
     legitimate, later = scores[~truth], scores[truth]
-    entry = {"auc": metrics.auc(truth, scores) or 0.0}
+    entry: Figures = {"auc": metrics.auc(truth, scores) or 0.0}
     resolvable = [f for f in FPRS if len(legitimate) * f >= metrics.RESOLVABLE / 2 and len(later)]
     for name, positives in (("recall", later), ("recall_unseen", unseen)):
         recalls = [
             float((positives >= threshold_at(legitimate, f)).mean()) if len(positives) else 0.0 for f in resolvable
         ]
         entry |= {f"{name}_{f}": r for f, r in zip(resolvable, recalls, strict=True) if f in (0.01, 0.001)}
-        entry[name] = float(np.mean(recalls)) if recalls else 0.0
+        entry[name] = float(np.mean(recalls)) if recalls else None
     return entry
 
 
 def rank(entry: Figures) -> float:
     """What the best epoch has most of: the mean recall over six FPRs from 0.05 % to 2 % (`FPRS`), of the later months'
-    phishing and of that on held-out domains alike; AUC where there are too few rows."""
-    return float((entry["recall"] + entry["recall_unseen"]) / 2 or entry["auc"])
+    phishing and of that on held-out domains alike; AUC where there are too few rows for any of these rates."""
+    if entry["recall"] is None:
+        return float(entry["auc"])
+    return float((entry["recall"] + entry["recall_unseen"]) / 2)
 
 
 def load_weights(work: Path) -> Tensors:

@@ -244,6 +244,14 @@ def test_a_teacher_does_not_bend_certain_labels(tmp_path):
     assert (before == after).tolist() == tokens.certain.tolist()
 
 
+def test_too_few_phishing_domains_to_hold_one_out_are_an_error(tmp_path):
+    rows_of(tmp_path, ["1\thttp://one.xyz/a", "1\thttp://one.xyz/b", "0\thttp://good.org/c"])
+    (tmp_path / "valid").write_text("1\thttp://later.org/x\n0\thttp://other.org/y\n")
+    with pytest.raises(DataError, match="some hundred domains are needed"):
+        prepare([tmp_path / "rows"], [tmp_path / "valid"], tmp_path / "out", log=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
     lines = [f"{i % 2}\thttp://{'good' if i % 2 == 0 else 'bad'}{i}.org/x{i}" for i in range(600)]
     rows_of(tmp_path, lines)

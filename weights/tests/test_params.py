@@ -19,6 +19,7 @@ def test_ours_are_complete(name):
         ("max=256", "max=300", "buckets must rise to at least 300"),
         ("[train]", "[train", "bad.toml"),
         ("blend = [", "blend = [0, ", "train.blend must be a list of shares"),
+        ("blend = [", 'blend = ["0.5", ', "train.blend must be a list of shares"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, problem):

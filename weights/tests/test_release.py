@@ -253,6 +253,12 @@ def test_a_figure_that_was_not_measured_is_refused(place, candidate, capsys):
         holder[key] = {}
 
 
+def test_other_samples_are_refused(candidate, current):
+    candidate["sets"]["test"]["engine"]["recall_at_fpr"]["0.01"]["resampled"].pop()
+    with pytest.raises(release.Refused, match="test: recall at FPR 1 %: not in as many samples"):
+        release.check(candidate, current, PLAN)
+
+
 def test_a_first_release_needs_no_current_model(place):
     (place / "models" / f"{NAME}.metrics.json").unlink()
     assert command(place) == 0

@@ -136,6 +136,21 @@ def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
     assert max(np.abs(kept[k] - before[k]).max() for k in before) < 0.01
 
 
+def test_a_training_that_diverges_is_an_error(trained, tiny, arrays, tmp_path):
+    wild = dataclasses.replace(tiny, train={**tiny.train, "epochs": 1, "peak_lr": 1e15})
+    with pytest.raises(ParamsError, match="epoch 1: logits are not finite; train.peak_lr is too high"):
+        train.train(wild, *arrays, tmp_path, quiet=True)
+
+
+def test_auc_ranks_only_where_rows_are_too_few(arrays):
+    """A first epoch without recall is worse than any with it, whatever its AUC."""
+    truth = np.arange(6000) % 2 == 1
+    useless = train.validation(truth, np.zeros(6000), np.zeros(5))
+    assert useless["recall"] == 0.0 and train.rank(useless) == 0.0
+    few = train.validation(truth[:40], truth[:40].astype(float), np.ones(5))
+    assert few["recall"] is None and train.rank(few) == few["auc"] == 1.0
+
+
 def test_of_points_that_are_as_good_the_last_is_kept(tiny, arrays, tmp_path, monkeypatch):
     """0.0005 under the best is as good, 0.002 is not; what is kept is told, and is in best.npz."""
     scored = iter([0.50, 0.60, 0.5995, 0.598])
@@ -261,7 +276,8 @@ def test_evaluation_and_card(trained, tmp_path, tiny):
     history = [entry | {"blend": 0.7} for entry in card.history_of(path)]
     path.with_suffix(".history.json").write_text(json.dumps(history))
     gone_on = dataclasses.replace(tiny, start="a.safetensors")
-    assert ", 0.7 of the way to it from `a.safetensors`, is kept" in card.text(path, metrics, gone_on)
+    told = card.text(path, metrics, gone_on)
+    assert re.search("; begun with `a.safetensors`; epoch [1-4], 0.7 of the way to it, is kept", told)
 
 
 def test_batches_are_a_function_of_the_seed(tiny, arrays):
