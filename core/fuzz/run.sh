@@ -5,7 +5,7 @@
 #
 # The stable compiler instruments for libFuzzer by itself; it needs a C++ compiler and nothing
 # else. (It has no address sanitizer: what a kernel reads or writes astray is seen only where a
-# logit or a debug assertion shows it, and in part by valgrind in `make engine`.) Findings land in
+# logit or a debug assertion shows it; `core/src/kernel/guarded.rs` and valgrind are for that.) Findings land in
 # `artifacts/`, and the corpora, grown from generated seeds, in `corpus/`.
 set -euo pipefail
 cd "$(dirname "$0")"

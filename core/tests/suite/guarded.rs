@@ -1,11 +1,16 @@
 //! Whole models, with file, URL and scratch memory beside pages that may not be touched. (The
 //! kernels alone, each of their slices there: `src/kernel/guarded.rs`.)
 
+// (Not of `support`, which fuzzing takes over, without libc.)
+#[allow(unreachable_pub)]
+#[path = "../support/guard.rs"]
+mod guard;
+
 use crate::int8::backends;
 use crate::support::Random;
-use crate::support::guard::{EDGES, Edge, Guarded};
 use crate::support::int8;
 use crate::{engine, scratch};
+use guard::{EDGES, Edge, Guarded};
 use phishcnn_core::{Model, as_bytes_mut};
 
 fn check(file: &[u8], lengths: &[usize]) {

@@ -3,8 +3,6 @@
 
 #![allow(dead_code, unreachable_pub)]
 
-#[cfg(unix)]
-pub mod guard;
 pub mod int8;
 pub mod model_file;
 pub mod network;
