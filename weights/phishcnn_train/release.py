@@ -80,9 +80,11 @@ def headlines(metrics: Figures, plan: Figures) -> list[Figure]:
     top = metrics["top_sites"]["all"]
     for t in ("phishing", "suspicious"):
         out.append(Figure(f"best-known sites: flagged at `{t}`", share(top["flagged"][t], top["rows"]), False))
-        after = [c for c in metrics["evasion"]["phishing"].values() if c["rows"]]
-        caught = share(sum(c[t]["after"] for c in after), sum(c["rows"] for c in after))
-        out.append(Figure(f"phishing changed to evade: recall at `{t}`", caught, True))
+        for change in gate["evasion"]:
+            c = metrics["evasion"]["phishing"][change]
+            if c["rows"]:
+                caught = share(c[t]["after"], c["rows"])
+                out.append(Figure(f"phishing, {change}: recall at `{t}`", caught, True))
     return out
 
 
@@ -131,6 +133,12 @@ def own_faults(metrics: Figures, plan: Figures) -> list[str]:
         c = metrics["relations"]["same_verdict"][name]
         if c["rows"] and c["same"] / c["rows"] < least:
             out.append(f"{name}: {c['same']} of {c['rows']} verdicts stay; {100 * least:g} % must")
+    for name, least in gate["floors"].get(metrics["model"], {}).items():
+        points = metrics["sets"][name]["engine"]["recall_at_fpr"]
+        for rate, floor in zip(("0.01", "0.001"), least, strict=True):
+            recall = points[rate]["recall"]
+            if points[rate]["resolvable"] and recall < floor:
+                out.append(f"{name}: recall {recall:.4f} at FPR {100 * float(rate):g} %; it must be {floor:g}")
     error = metrics["sets"][gate["slice_set"]]["engine"]["calibration_error"]
     if error >= gate["calibration_error"]:
         out.append(

@@ -80,6 +80,13 @@ def test_one_slice_is_enough_to_refuse(candidate, current):
         release.check(candidate, current, PLAN)
 
 
+def test_one_way_to_evade_is_enough_to_refuse(candidate, current):
+    c = candidate["evasion"]["phishing"]["URL in query"]
+    spoil(c, 4, "suspicious", "after", rows=c["rows"])
+    with pytest.raises(release.Refused, match="^phishing, URL in query: recall at `suspicious`: [^\n]*$"):
+        release.check(candidate, current, PLAN)
+
+
 @pytest.mark.parametrize(
     "path", [("sets", "test", "slices", "tag", "login or bank_pay", "flagged"), ("top_sites", "all", "flagged")]
 )
@@ -104,6 +111,10 @@ def test_better_is_told(candidate, current):
         (lambda m: m["relations"]["equal"]["www."].update(same=1), "www.: .* none may"),
         (lambda m: m["relations"]["same_verdict"]["deeper page"].update(same=1), "deeper page: 1 of"),
         (lambda m: m["sets"]["test"]["engine"].update(calibration_error=0.03), "calibration error 0.0300"),
+        (
+            lambda m: m["sets"]["test"]["engine"]["recall_at_fpr"]["0.001"].update(recall=0.379),
+            "test: recall 0.3790 at FPR 0.1 %; it must be 0.38",
+        ),
         (lambda m: m["sets"]["valid"].update(largest_logit_difference=0.1), "valid: engine and training"),
         (lambda m: m.update(version="0.1.0"), "version 0.1.0 must be above"),
         (lambda m: m.update(version="next"), "MAJOR.MINOR.PATCH"),
