@@ -133,12 +133,25 @@ def own_faults(metrics: Figures, plan: Figures) -> list[str]:
         c = metrics["relations"]["same_verdict"][name]
         if c["rows"] and c["same"] / c["rows"] < least:
             out.append(f"{name}: {c['same']} of {c['rows']} verdicts stay; {100 * least:g} % must")
-    for name, least in gate["floors"].get(metrics["model"], {}).items():
+    limits = gate["limits"].get(metrics["model"], {})
+    for name, least in limits.get("recall", {}).items():
         points = metrics["sets"][name]["engine"]["recall_at_fpr"]
         for rate, floor in zip(("0.01", "0.001"), least, strict=True):
-            recall = points[rate]["recall"]
-            if points[rate]["resolvable"] and recall < floor:
-                out.append(f"{name}: recall {recall:.4f} at FPR {100 * float(rate):g} %; it must be {floor:g}")
+            if points[rate]["resolvable"] and points[rate]["recall"] < floor:
+                out.append(
+                    f"{name}: recall {points[rate]['recall']:.4f} at FPR {100 * float(rate):g} %; it must be {floor:g}"
+                )
+    for name, most in limits.get("cost", {}).items():
+        if metrics["cost"][name] > most:
+            out.append(f"{name}: {metrics['cost'][name]}; at most {most}")
+    for tag, most in gate["flagged"].items():
+        c = metrics["sets"][gate["slice_set"]]["slices"]["tag"].get(tag)
+        for t, share_of in zip(("phishing", "suspicious"), most, strict=True):
+            if c and c["flagged"][t] > share_of * c["legitimate_rows"]:
+                out.append(
+                    f"tagged {tag}: {c['flagged'][t]} of {c['legitimate_rows']} legitimate rows flagged at `{t}`;"
+                    f" at most {100 * share_of:g} % may"
+                )
     error = metrics["sets"][gate["slice_set"]]["engine"]["calibration_error"]
     if error >= gate["calibration_error"]:
         out.append(
