@@ -27,11 +27,31 @@ fn it_needs_no_library() {
     assert!(!service.admin.is_empty());
 }
 
+/// The number of MiB that each page states behind these words is this one, within a tenth.
+fn assert_stated(pages: [(&str, &str); 2], bytes: u64) {
+    for (page, words) in pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        let (_, rest) = text.split_once(words).expect(page);
+        let (number, _) = rest.split_once(" MiB").expect(page);
+        let stated = number.parse::<u64>().expect(page) << 20;
+        assert!(
+            stated.abs_diff(bytes) <= bytes / 10,
+            "{page}: {words}{number} MiB, but {bytes} bytes"
+        );
+    }
+}
+
 #[test]
 fn it_is_small() {
     if !released() {
         return;
     }
+    // As `make binary` leaves it.
+    let bytes = std::fs::metadata(binary()).unwrap().len();
+    assert_stated(
+        [("../README.md", "The binary of "), ("README.md", "one static file of ")],
+        bytes,
+    );
     let folder = tempfile::tempdir().unwrap();
     let stripped = folder.path().join("phishcnn");
     let done = Command::new("strip").arg("-o").arg(&stripped).arg(binary()).status().unwrap();
@@ -62,6 +82,8 @@ fn it_rests_in_little_memory() {
         })
         .collect();
     starts.sort();
+    let bytes = u64::try_from(starts[4].1).unwrap();
+    assert_stated([("../README.md", "rests at "), ("README.md", "rests at ")], bytes);
     // Told, not asserted: other work on the machine takes time.
     eprintln!(
         "median from start to first answer: {:?}; {} bytes resident",

@@ -1,5 +1,6 @@
 /* PhishCNN on a microcontroller: no heap, no operating system, everything in static memory. Prints
- * each URL's score, then how much stack the library used, and how many instructions a URL takes.
+ * each URL's score, then how many instructions a URL takes, how much stack the library used, and how
+ * much RAM the whole program.
  *
  * Built by the Makefile beside this file; runs on an Arm Cortex-M4F, here QEMU's mps2-an386, where
  * semihosting carries the output. A product would leave printf out.
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static phishcnn_model model;
 #ifdef SCRATCH_SIZE /* `make MODEL=FILE`: that file in flash (model.S) instead of the embedded model */
@@ -28,24 +30,53 @@ static const char *const urls[] = {
   "",
 };
 
-/* What is free lies between newlib's heap, which printf uses, and the stack pointer. */
-void *sbrk(ptrdiff_t increment);
-enum { PAINT = 0x5aa55aa5, SLACK = 64 };
+/* What is free lies between newlib's heap, which printf uses, and the stack. It is painted; where the paint
+ * ends is how deep the stack went.
+ *
+ * A stack that goes too deep writes into the heap and then the static data, and the answers may be right all
+ * the same. So the lowest paint is a guard: the program ends when it is not whole. A frame could still step
+ * over the guard without a trace; in a build with much RAM it could not, for there the paint reaches below any
+ * frame. The tests therefore compare what is measured with little RAM and with much. */
+extern char _ram_start[], _stack_top[]; /* of the linker script */
+enum { PAINT = 0x5aa55aa5, SLACK = 64, GUARD = 64 };
+static size_t least_free = SIZE_MAX;
 
 static volatile uint32_t *bottom(void) { return (uint32_t *)(((uintptr_t)sbrk(0) + 3) & ~(uintptr_t)3); }
+
+static __attribute__((noinline)) const char *deepest(void) {
+  const volatile uint32_t *first = bottom(), *word = first;
+  size_t free;
+
+  while (*word == PAINT) word++;
+  free = (size_t)(word - first) * 4;
+  if (free < GUARD) _exit(3); /* exit would ask the heap for files to close */
+  if (free < least_free) least_free = free;
+  return (const char *)word;
+}
 
 static __attribute__((noinline)) void paint(void) {
   volatile uint32_t *word, *here = (uint32_t *)__builtin_frame_address(0);
 
+  if (least_free != SIZE_MAX) deepest(); /* what printf used since the last time */
   for (word = bottom(); word < here - SLACK / 4; word++) *word = PAINT;
 }
 
-static __attribute__((noinline)) size_t used(void) {
-  const volatile uint32_t *word = bottom();
-  const char *here = (const char *)__builtin_frame_address(0);
+/* Of its caller: in a frame of its own it would leave out as much. */
+static inline __attribute__((always_inline)) size_t used(void) {
+  const char *here;
 
-  while (*word == PAINT) word++;
-  return (size_t)(here - (const char *)word);
+  __asm volatile("mov %0, sp" : "=r"(here));
+  return (size_t)(here - deepest());
+}
+
+/* What the meter says of this must be little more than KNOWN: a meter can be wrong, too. */
+enum { KNOWN = 1024 };
+static __attribute__((noinline)) int known(void) {
+  volatile unsigned char memory[KNOWN];
+  size_t i;
+
+  for (i = 0; i < KNOWN; i++) memory[i] = 0;
+  return memory[0];
 }
 
 /* SysTick, which every Cortex-M has. Under QEMU's -icount it counts executed instructions, so many to a
@@ -69,9 +100,13 @@ static uint32_t ticks_of_loop(void) {
 
 int main(void) {
   uint32_t loop, start, ticks = 0;
-  size_t i, count, load_stack, score_stack = 0, explain_stack;
+  size_t i, count, known_stack, load_stack, score_stack = 0, explain_stack;
   phishcnn_result result;
   phishcnn_status status;
+
+  paint();
+  if (known() != 0) return 1;
+  known_stack = used();
 
   paint();
   status = LOAD();
@@ -106,5 +141,8 @@ int main(void) {
   printf("stack load %u score %u explain %u\n", (unsigned)load_stack, (unsigned)score_stack,
          (unsigned)explain_stack);
   printf("model %u bytes, scratch %u\n", (unsigned)sizeof model, (unsigned)sizeof scratch);
+  printf("stack of %u bytes measured %u\n", (unsigned)KNOWN, (unsigned)known_stack);
+  deepest();
+  printf("RAM %u of %u\n", (unsigned)(_stack_top - _ram_start - least_free), (unsigned)(_stack_top - _ram_start));
   return 0;
 }
