@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .data import DataError, read_rows
+from .data import MONTH, DataError, read_json, read_rows
 from .network import LayerError
 from .params import Params, ParamsError
 from .release import Refused
@@ -37,17 +37,22 @@ def _chars(params: Params, args: argparse.Namespace) -> Array | None:
 
 def split(args: argparse.Namespace) -> None:
     from . import groups
-    from .data import write_rows
-    from .prepare import with_groups
+    from .data import need_both_classes, write_rows
+    from .prepare import accepted, with_groups
 
     if bool(args.valid_from) != bool(args.test_from) or args.valid_from > args.test_from:
         raise ValueError("--valid-from and --test-from go together, the earlier month first")
-    rows = with_groups(read_rows(*args.rows))
+    rows = with_groups(accepted(read_rows(*args.rows), args.rows))
+    if not args.valid_from and any(rows.months):
+        print("these rows have months: --valid-from and --test-from would validate and test on later phishing")
+    sides = groups.split(rows, args.valid_from, args.test_from)
+    parts = {args.output / f"{name}.tsv.gz": rows.take(side) for name, side in sides.items()}
+    for path, part in parts.items():
+        need_both_classes(part, path)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, side in groups.split(rows, args.valid_from, args.test_from).items():
-        part = rows.take(side)
-        write_rows(args.output / f"{name}.tsv.gz", part)
-        print(f"{name}: {int((part.labels == 1).sum())} phishing, {int((part.labels == 0).sum())} legitimate")
+    for path, part in parts.items():
+        write_rows(path, part)
+        print(f"{path}: {int((part.labels == 1).sum())} phishing, {int((part.labels == 0).sum())} legitimate")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -58,12 +63,11 @@ def prepare(args: argparse.Namespace) -> None:
 
 def opinion(args: argparse.Namespace) -> None:
     from . import opinion as step
-    from .tokens import sampling, weigh
+    from .tokens import shares
 
     params, rows = Params.load(args.params), read_rows(args.rows / "train.tsv.gz")
-    weights = weigh(rows, params)[1] * sampling(rows, params)
     output = Path("cache") / "ngrams.npz"
-    step.write(rows, rows.labels, weights, output, params.train["seed"])
+    step.write(rows, rows.labels, shares(rows, params), output, params.train["seed"])
     print(f"written: {output}")
 
 
@@ -79,7 +83,7 @@ def tokenize(args: argparse.Namespace) -> None:
     if params.teach.get("ngrams"):
         from .opinion import read
 
-        ngrams = read(Path("cache") / "ngrams.npz", rows)
+        ngrams = read(Path("cache") / "ngrams.npz", rows, step.shares(rows, params), params.train["seed"])
     limit = params.train["row_limit"]
     if limit and limit < len(rows):
         keep = np.sort(np.random.default_rng([params.train["seed"], 2]).permutation(len(rows))[:limit])
@@ -157,14 +161,12 @@ def card(args: argparse.Namespace) -> None:
 
 def baseline(args: argparse.Namespace) -> None:
     from .baselines import train as run
-    from .tokens import sampling, weigh
+    from .tokens import shares
 
     params = Params.load(args.params)
     rows, valid, domains = (read_rows(args.rows / f"{n}.tsv.gz") for n in ("train", "valid", "valid_domains"))
     output = Path(args.output or Path("cache") / "baselines" / f"{args.kind}.pickle")
-    # What the network sees in the mean: a row's weight in the loss times its chance of being drawn.
-    weights = weigh(rows, params)[1] * sampling(rows, params)
-    run(args.kind, rows, weights, valid, domains, output, params.train["seed"])
+    run(args.kind, rows, shares(rows, params), valid, domains, output, params.train["seed"])
     print(output)
 
 
@@ -229,7 +231,7 @@ def repair(args: argparse.Namespace) -> None:
 def staleness(args: argparse.Namespace) -> int:
     from .staleness import report as run
 
-    told, stale = run(json.loads(Path(args.metrics).read_text()), args.today)
+    told, stale = run(read_json(Path(args.metrics)), args.today)
     print(told)
     return int(stale)
 
@@ -240,6 +242,13 @@ def import_keras(args: argparse.Namespace) -> None:
     print(
         convert(args.weights, args.architecture, args.chars, Path(args.output), args.length, args.name, args.canonical)
     )
+
+
+def month(text: str) -> str:
+    """YYYY-MM on the command line, or nothing."""
+    if text and not MONTH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month; it must be YYYY-MM")
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -253,16 +262,20 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    def with_params(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def with_params(sub: argparse.ArgumentParser, *more: str) -> argparse.ArgumentParser:
         sub.add_argument("--params", required=True, help="parameter file, e.g. compact.toml")
-        sub.add_argument("--work", help="folder for arrays and checkpoints (default: cache/NAME)")
-        sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")
+        if "work" in more:
+            sub.add_argument("--work", help="folder for arrays and checkpoints (default: cache/NAME)")
+        if "chars" in more:
+            sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")
         return sub
 
     sub = command("split", split, "Derive training, validation and test files from rows without a split.")
     sub.add_argument("rows", nargs="+", metavar="FILE", help="labelled rows; a missing group column is filled in")
-    sub.add_argument("--valid-from", default="", metavar="YYYY-MM", help="first month of validation phishing")
-    sub.add_argument("--test-from", default="", metavar="YYYY-MM", help="first month of test phishing")
+    sub.add_argument(
+        "--valid-from", type=month, default="", metavar="YYYY-MM", help="first month of validation phishing"
+    )
+    sub.add_argument("--test-from", type=month, default="", metavar="YYYY-MM", help="first month of test phishing")
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder for train, valid and test.tsv.gz")
     sub = command("prepare", prepare, "Clean training rows; shared by all models.")
     sub.add_argument("--train", nargs="+", type=Path, required=True, metavar="FILE", help="training rows, pooled")
@@ -278,11 +291,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, default=Path("cache/rows"), help="folder (default: cache/rows)")
     sub = with_params(command("opinion", opinion, "Fit n-grams out of fold: the second teacher of `[teach]`."))
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
-    sub = with_params(command("tokenize", tokenize, "Tokenise, weigh and sample the prepared rows for a model."))
+    tokenizes = command("tokenize", tokenize, "Tokenise, weigh and sample the prepared rows for a model.")
+    sub = with_params(tokenizes, "work", "chars")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
-    with_params(command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint."))
-    with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."))
-    sub = with_params(command("export", export, "Write the model file."))
+    trains = command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint.")
+    with_params(trains, "work", "chars")
+    with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."), "work")
+    sub = with_params(command("export", export, "Write the model file."), "work", "chars")
     sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
     sub = command("quantize", quantize, "Write the int8 model of an f32 one, calibrated on the validation rows.")
     sub.add_argument("model", type=Path, help="the f32 .safetensors file")
@@ -332,8 +347,9 @@ def parser() -> argparse.ArgumentParser:
     sub = command("check-data", check_data, "Test labelled files: form, duplicates, habits, leaks, shifts.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
     sub.add_argument("--train", metavar="FILE", help="training rows, to look for leaks and shifts")
-    sub.add_argument("--newest", metavar="YYYY-MM", help="month after which no row can have been seen")
-    sub = with_params(command("cross-source", cross_source, "Leave each large source out of a short training in turn."))
+    sub.add_argument("--newest", type=month, metavar="YYYY-MM", help="month after which no row can have been seen")
+    leaves_out = command("cross-source", cross_source, "Leave each large source out of a short training in turn.")
+    sub = with_params(leaves_out, "work")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub.add_argument("--test", type=Path, required=True, metavar="FILE", help="test rows, both classes")
     sub.add_argument("--sample", type=int, default=200_000, help="training rows of each run (default: 200000)")
@@ -349,7 +365,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("staleness", staleness, "Tell how old a model is; exit 1 when it is stale.")
     sub.add_argument("metrics", help="the model's metrics JSON")
     today = datetime.date.today().strftime("%Y-%m")
-    sub.add_argument("--today", default=today, metavar="YYYY-MM", help="default: this month")
+    sub.add_argument("--today", type=month, default=today, metavar="YYYY-MM", help="default: this month")
     sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
     sub.add_argument("weights", help="weights or whole model, .h5")
     sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")
@@ -365,6 +381,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return args.function(args) or 0
+    except ModuleNotFoundError as error:
+        print(
+            f"phishcnn_train: {error.name} is not installed; in weights/:"
+            " pip install -r requirements.txt -r requirements-evaluation.txt",
+            file=sys.stderr,
+        )
+        return 1
     except Refused as error:
         print(f"refused:\n{error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ PIECES = 3  # lent ones, at most
 
 
 def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
-    """Lengths of all rows after cutting some at the query, some at the path. Both classes alike, so
+    """int [rows]: lengths, in tokens, after cutting some at the query, some at the path. Both classes alike, so
     that depth alone never decides."""
     chance = rng.random(len(tokens))
     lengths = tokens.lengths
@@ -27,14 +27,25 @@ def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
 
 
 def lower_case(ids: Array, parts: Array, rows: Array) -> Array:
-    """`ids` with the path and query of these rows in lower case (one large phishing source is)."""
+    """`ids` with the path and query of some rows in lower case (one large phishing source is).
+
+    Args:
+        ids, parts: [n, positions].
+        rows: bool [n], which.
+    """
     upper = rows[:, None] & (parts >= PATH) & (ids >= ord("A")) & (ids <= ord("Z"))
     return np.where(upper, ids + 32, ids)
 
 
 def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.random.Generator) -> Array:
-    """`ids` with one random segment (host label, path segment, parameter, …) of these rows masked, which
-    trains the mask embedding that explanations use."""
+    """`ids` with one random segment (host label, path segment, parameter, …) of some rows masked, which
+    trains the mask embedding that explanations use.
+
+    Args:
+        ids, parts: [n, positions].
+        lengths: int [n], tokens.
+        rows: bool [n], which.
+    """
     ends = np.zeros(ids.shape, bool)
     ends[:, 1:] = parts[:, 1:] != parts[:, :-1]
     delimiter = np.where(parts < PATH, HOST_DOT, np.where(parts == PATH, SLASH, AMPERSAND))
@@ -45,8 +56,14 @@ def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.
 
 
 def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
-    """Row → its (ids, parts) with up to `PIECES` paths of honest rows in front of its own, or as many of their queries
-    behind it: the ordinary text that hides phishing. Both classes alike, so that borrowed text says nothing."""
+    """Row → its (ids, parts), [tokens] each, with up to `PIECES` paths of honest rows in front of its own, or as many
+    of their queries behind it: the ordinary text that hides phishing. Both classes alike, so that borrowed text says
+    nothing. Rows that nothing fits are left out.
+
+    Args:
+        rows: int [n], positions in `tokens`.
+        longest: tokens at which the longer row is cut.
+    """
     honest = ~tokens.phishing & ~tokens.certain
     start, path, query, end = tokens.offsets[:-1], tokens.path_start, tokens.query_start, tokens.lengths
     last = tokens.parts[tokens.offsets[1:] - 1]

@@ -206,6 +206,8 @@ class NGrams:
         return np.asarray(self.columns(urls) @ self.weights + self.intercept, np.float32)
 
     def fit(self, rows: Rows, weights: Array, valid: Rows, domains: Rows, seed: int, log: Log = print) -> Figures:
+        """Fits on the rows, with weights float32 [n]; penalty and passes are those with the highest `target`.
+        Returns what was chosen, and of how many."""
         from sklearn.linear_model import SGDClassifier
 
         parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
@@ -249,6 +251,8 @@ class Trees:
         raise AssertionError("the chosen iteration was fitted")
 
     def fit(self, rows: Rows, weights: Array, valid: Rows, domains: Rows, seed: int, log: Log = print) -> Figures:
+        """Fits on the rows, with weights float32 [n]; size and number of the trees are those with the highest `target`.
+        Returns what was chosen, and of how many."""
         from collections import Counter
 
         from sklearn.ensemble import HistGradientBoostingClassifier

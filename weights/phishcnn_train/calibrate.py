@@ -16,7 +16,12 @@ from .typed import Array, Figures
 
 def fit(labels: Array, scores: Array) -> tuple[float, float]:
     """a, b of probability = sigmoid(a·logit + b), by logistic regression with both classes weighing one
-    half (base rate 0.5), Newton's method in float64."""
+    half (base rate 0.5), Newton's method in float64.
+
+    Args:
+        labels: bool, or 0 and 1, [n].
+        scores: float [n], logits.
+    """
     y, x = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     weights = np.where(y > 0.5, 0.5 / max((y > 0.5).sum(), 1), 0.5 / max((y <= 0.5).sum(), 1))
     design = np.stack([x, np.ones_like(x)], 1)
@@ -33,8 +38,8 @@ def fit(labels: Array, scores: Array) -> tuple[float, float]:
 
 
 def threshold_at(legitimate_scores: Array, fpr: float) -> float:
-    """The lowest observed score t with share(score >= t) <= fpr among legitimate rows; just above the
-    highest score where no row may be flagged."""
+    """The lowest observed score t with share(score >= t) <= fpr among the scores of legitimate rows (float [n],
+    logits; read as float32); just above the highest where no row may be flagged. Raises IndexError without rows."""
     scores = np.sort(np.asarray(legitimate_scores, np.float32))[::-1]
     allowed = int(np.floor(fpr * len(scores)))
     beyond = scores[allowed] if allowed < len(scores) else -np.inf
@@ -56,7 +61,14 @@ def calibrate(params: Params, work: Path) -> Figures:
 
 
 def summary(truth: Array, scores: Array) -> Figures:
-    """Calibration, thresholds and validation figures of these rows: `a`, `b`, `phishing`, `suspicious`, `valid`."""
+    """Calibration, thresholds (logits) and validation figures: `a`, `b`, `phishing`, `suspicious`, `valid`.
+
+    Args:
+        truth: bool [n], phishing.
+        scores: float32 [n], logits.
+    Raises:
+        DataError: one class is missing, or the logits rank worse than chance.
+    """
     if truth.all() or not truth.any():
         raise DataError("the validation rows need both classes")
     a, b = fit(truth, scores)

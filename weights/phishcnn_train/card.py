@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from . import network
+from .data import DataError, read_json
 from .export import FLOAT, parent_of, read
 from .metrics import BASE_RATES
 from .params import Params
@@ -128,6 +129,17 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
     return lines
 
 
+def f32_metrics(parent: Path, metrics: Figures) -> Figures:
+    """The evaluation of the f32 model that an int8 one, of these metrics, was quantised from."""
+    path = parent.parent / f"{parent.stem}.metrics.json"
+    if not path.exists():
+        raise DataError(f"{path}: not there; evaluate the f32 model first")
+    found = read_json(path)
+    if missing := metrics["sets"].keys() - found["sets"].keys():
+        raise DataError(f"{path}: without {', '.join(sorted(missing))}; evaluate the f32 model on all sets first")
+    return found
+
+
 def text(model: Path, metrics: Figures, params: Params | None) -> str:
     """Markdown of the card."""
     meta, parent = read(model)[1], parent_of(model)
@@ -194,7 +206,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
             )
         cells.append(f"{report['calibration_error']:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
-    before = json.loads((parent.parent / f"{parent.stem}.metrics.json").read_text()) if parent else metrics
+    before = f32_metrics(parent, metrics) if parent else metrics
     difference = [e["largest_logit_difference"] for e in before["sets"].values() if "largest_logit_difference" in e]
     if difference:
         whose = "Of the f32 model that it was quantised from, the" if parent else "The"
@@ -224,7 +236,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
 
 def write(model: Path, params: Path | None) -> Path:
     """Writes NAME.md beside the model; NAME.metrics.json must be that of this very file."""
-    metrics = json.loads((model.parent / f"{model.stem}.metrics.json").read_text())
+    metrics = read_json(model.parent / f"{model.stem}.metrics.json")
     if metrics["sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
         raise ValueError(f"{model.stem}.metrics.json belongs to another model file; run evaluate again")
     card = model.parent / f"{model.stem}.md"

@@ -20,9 +20,10 @@ import numpy as np
 
 from . import metrics, network, train
 from .calibrate import threshold_at
-from .data import Rows, digest, read_rows
+from .data import Rows, digest, read_json, read_rows
 from .evaluate import dumps
 from .params import Params
+from .prepare import accepted
 from .sign_in import made_up
 from .tokens import tokens_of
 from .typed import Array, Figures, Log
@@ -73,7 +74,7 @@ def run(
         rows_folder: where `prepare` wrote the cleaned rows.
         rows: training rows of each run.
     """
-    pool_rows, test_rows = read_rows(rows_folder / "train.tsv.gz"), read_rows(test)
+    pool_rows, test_rows = read_rows(rows_folder / "train.tsv.gz"), accepted(read_rows(test), [test], log)
     decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment, params.weights]
     settings = {
         "rows": rows,
@@ -85,7 +86,7 @@ def run(
         "test_sha256": digest(test_rows),
     }
     params = dataclasses.replace(params, start="", train={**params.train, "epochs": epochs})
-    result = json.loads(output.read_text()) if output.exists() else {}
+    result = read_json(output) if output.exists() else {}
     if result.get("settings") != settings:
         result = {"settings": settings, "runs": []}
     result["version"] = params.version

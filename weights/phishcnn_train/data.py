@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import re
 import sys
 import zlib
 from contextlib import ExitStack
@@ -13,11 +15,13 @@ from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 
-from .typed import Array
+from .typed import Array, Figures
 
 T = TypeVar("T")
 
 LABELS = {b"0": 0, b"1": 1, b"legitimate": 0, b"phishing": 1}
+MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+FIRST_SEEN = re.compile(rf"([0-9]{{4}}|{MONTH.pattern})?")  # of a row; months are compared as text
 
 
 class DataError(Exception):
@@ -71,6 +75,8 @@ def _parse(line: bytes, where: str, tag_sets: dict[bytes, frozenset[str]]) -> tu
     if tags not in tag_sets:
         tag_sets[tags] = frozenset(t for t in tags.decode("utf-8", "replace").split(",") if t)
     source, month, group = (c.decode("utf-8", "replace") for c in (cells[2:5] + [b""] * 3)[:3])
+    if not FIRST_SEEN.fullmatch(month):
+        raise DataError(f"{where}: the month is {month!r}, neither YYYY-MM nor YYYY nor empty")
     return label, cells[1], sys.intern(source), sys.intern(month), sys.intern(group), tag_sets[tags]
 
 
@@ -103,6 +109,24 @@ def read_rows(*paths: str | Path, limit: int | None = None) -> Rows:
     if not urls:
         raise DataError(f"{', '.join(map(str, paths))}: no rows")
     return Rows(np.array(labels, np.uint8), *columns)
+
+
+def need_both_classes(rows: Rows, where: object) -> None:
+    """Raises DataError, which names the file or files `where`, unless phishing and legitimate rows are there."""
+    phishing = int((rows.labels == 1).sum())
+    if not 0 < phishing < len(rows):
+        raise DataError(f"{where}: {phishing} phishing and {len(rows) - phishing} legitimate rows; both are needed")
+
+
+def read_json(path: Path) -> Figures:
+    """The object in a JSON file. Raises DataError, which names the file, where it is none."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: no JSON object")
+    return found
 
 
 def digest(rows: Rows) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import metrics, mutations, network, sign_in, top_sites
 from . import slices as by_url
-from .data import DataError, Rows, digest, select
+from .data import DataError, Rows, digest, read_json, select
 from .export import read
 from .groups import group_of
 from .scores import Cache, Cached, Exported, Scorer
@@ -65,7 +65,7 @@ def in_framework(model: Path) -> bool:
     try:
         tensors, metadata = read(model)
         network.parse(metadata["phishcnn.layers"])
-    except (network.LayerError, KeyError):
+    except (network.LayerError, KeyError, ValueError):
         return False
     return all(t.dtype.kind in "fu" for t in tensors.values())
 
@@ -179,7 +179,7 @@ def cost(model: Path, scorer: Exported, urls: list[bytes]) -> Figures:
 def measure_again(model: Path, rows: str, output: Path | None = None) -> Figures:
     """Puts today's `cost` into the JSON that `evaluate` wrote: after another engine the scores are as they were."""
     output = output or model.parent / f"{model.stem}.metrics.json"
-    result: Figures = json.loads(output.read_text())
+    result = read_json(output)
     scorer = load(model, 1)
     if not isinstance(scorer, Exported) or result["sha256"] != scorer.sha256:
         raise DataError(f"{output}: of another model; evaluate this one first")
@@ -329,7 +329,7 @@ def evaluate(
         result["cost"] = cost(model, scorer, judged.urls)
     crossed = model.parent / f"{model.stem}.cross_source.json"
     if crossed.exists():
-        result["cross_source"] = json.loads(crossed.read_text())
+        result["cross_source"] = read_json(crossed)
     output = output or model.parent / f"{model.stem}.metrics.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(dumps(result))

@@ -44,15 +44,19 @@ def encode(tensors: Tensors, metadata: dict[str, str]) -> bytes:
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """(tensors, metadata) of a file that `encode` wrote; the engine's `model check` judges others."""
+    """(tensors, metadata) of a file that `encode` wrote; the engine's `model check` judges others. Raises ValueError,
+    which names the file, where it is none."""
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:start])
-    metadata = header.pop("__metadata__")
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(raw[start + begin : start + end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    data, tensors = raw[start:], {}
+    try:
+        header = json.loads(raw[8:start])
+        metadata = header.pop("__metadata__")
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            tensors[name] = np.frombuffer(data[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a model file that `export` or `quantize` wrote") from error
     return tensors, metadata
 
 

@@ -1,4 +1,8 @@
-"""Metrics of a binary classifier; score = logit, label 1 = phishing. Same definitions as `phishcnn eval`."""
+"""Metrics of a binary classifier; score = logit, label 1 = phishing. Same definitions as `phishcnn eval`.
+
+Throughout, `labels` is bool or 0 and 1, [n], `scores` float [n], logits, and `probabilities` float [n], in [0, 1].
+Rates and shares are in [0, 1], too.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ BASE_RATES = {"1:100": 0.01, "1:1,000": 0.001, "1:10,000": 0.0001}  # phishing a
 
 
 def roc(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
-    """(thresholds, tp, fp) for `score >= threshold` at each distinct score, falling, after the empty point."""
+    """(thresholds, tp, fp) for `score >= threshold` at each distinct score, falling, after the empty point: float64,
+    int and int [1 + distinct scores]. Raises IndexError without rows."""
     labels, scores = np.asarray(labels, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
@@ -24,13 +29,13 @@ def roc(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
 
 
 def auc(labels: Array, scores: Array) -> float | None:
-    """Area under the ROC curve, ties counted half; None unless both classes occur."""
+    """Area under the ROC curve of scores [n], ties counted half; None unless both classes occur."""
     _, tp, fp = roc(labels, scores)
     return float(np.trapezoid(tp, fp) / (tp[-1] * fp[-1])) if tp[-1] and fp[-1] else None
 
 
 def average_precision(labels: Array, scores: Array) -> float | None:
-    """Sum of (R_n - R_(n-1)) P_n over the distinct thresholds; None without a positive."""
+    """Sum of (R_n - R_(n-1)) P_n over the distinct thresholds of scores [n]; None without a positive."""
     _, tp, fp = roc(labels, scores)
     if not tp[-1]:
         return None
@@ -38,13 +43,14 @@ def average_precision(labels: Array, scores: Array) -> float | None:
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
+    """95 % interval of a share (Wilson 1927): within [0, 1] and around the share, whatever rounding does."""
     if n == 0:
         return 0.0, 1.0
     z = 1.959963984540054
     p, centre = hits / n, hits / n + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    return max(0.0, min(p, low)), min(1.0, max(p, high))
 
 
 def share(hits: int, n: int) -> Figures:
@@ -82,7 +88,7 @@ def precision(tp: int, positives: int, fp: int, negatives: int) -> Figures:
 
 
 def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
-    """Highest recall among the ROC points with false-positive rate <= fpr, with counts and intervals.
+    """Highest recall of scores [n] among the ROC points with false-positive rate <= fpr, with counts and intervals.
 
     The interval of the recall is that of the share, and of the threshold, which rests on few false positives: its ends
     are those of the recall where as many rows are flagged as the ends of the false-positive rate's interval say.
@@ -114,9 +120,9 @@ def recall_at_fpr(labels: Array, scores: Array, fpr: float) -> Figures:
 
 
 def resampled(labels: Array, scores: Array, rounds: int = 500) -> dict[str, list[float]]:
-    """Recall at each resolvable rate of `FPRS` in bootstrap samples of the rows (Efron 1979), the threshold found anew in
-    each: a row counts as often as a Poisson variable of mean 1 says. All models of the same rows get the same samples,
-    so that the differences of two have the spread of a paired comparison."""
+    """Recall at each resolvable rate of `FPRS` in `rounds` bootstrap samples of the n rows (Efron 1979), the threshold
+    found anew in each: a row counts as often as a Poisson variable of mean 1 says. All models of the same rows get the
+    same samples, so that the differences of two have the spread of a paired comparison."""
     labels, scores = np.asarray(labels, bool), np.asarray(scores, np.float64)
     rates = {name: rate for name, rate in FPRS.items() if labels.any() and (~labels).sum() * rate >= RESOLVABLE}
     out: dict[str, list[float]] = {name: [] for name in rates}
@@ -133,7 +139,7 @@ def resampled(labels: Array, scores: Array, rounds: int = 500) -> dict[str, list
 
 
 def calibration_error(labels: Array, probabilities: Array, bins: int = 15) -> float:
-    """Expected calibration error at base rate 0.5: equal-width bins, each class weighing one half."""
+    """Expected calibration error of probabilities [n] at base rate 0.5: equal-width bins, each class one half."""
     labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
     weights = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1))
     index = np.minimum((p * bins).astype(int), bins - 1)
@@ -142,7 +148,7 @@ def calibration_error(labels: Array, probabilities: Array, bins: int = 15) -> fl
 
 
 def reliability(labels: Array, probabilities: Array, bins: int = 15) -> list[Figures]:
-    """The bins of `calibration_error`: mean probability and share of phishing at base rate 0.5, rows."""
+    """The bins of `calibration_error` that have rows: mean probability, share of phishing at base rate 0.5, rows."""
     labels, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
     weights = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1))
     index = np.minimum((p * bins).astype(int), bins - 1)
@@ -157,7 +163,8 @@ def reliability(labels: Array, probabilities: Array, bins: int = 15) -> list[Fig
 
 
 def curve(labels: Array, scores: Array, points: int = 120) -> list[list[float]]:
-    """[false-positive rate, recall] at `points` rates on a log axis, from one false positive on."""
+    """[false-positive rate, recall] of scores [n] at up to `points` rates on a log axis, from one false positive on;
+    nothing unless both classes occur."""
     _, tp, fp = roc(labels, scores)
     if not tp[-1] or not fp[-1]:
         return []
@@ -167,7 +174,7 @@ def curve(labels: Array, scores: Array, points: int = 120) -> list[list[float]]:
 
 
 def histogram(labels: Array, scores: Array, width: float = 0.5, edge: float = 20.0) -> Figures:
-    """Counts of both classes by logit; what lies beyond the edges is in the outer bins."""
+    """Counts of both classes by score [n], in bins of `width` logits; beyond ±`edge` they are in the outer bins."""
     labels = np.asarray(labels, bool)
     edges = np.arange(-edge, edge + width, width)
     clipped = np.clip(np.asarray(scores, np.float64), -edge, edge - width / 2)
@@ -180,7 +187,7 @@ def histogram(labels: Array, scores: Array, width: float = 0.5, edge: float = 20
 
 
 def confusion(labels: Array, scores: Array, threshold: float) -> Figures:
-    """Counts at `score >= threshold`."""
+    """Counts of scores [n] at `score >= threshold`."""
     labels, called = np.asarray(labels, bool), np.asarray(scores) >= threshold
     return {
         "tp": int((labels & called).sum()),
@@ -191,7 +198,7 @@ def confusion(labels: Array, scores: Array, threshold: float) -> Figures:
 
 
 def report(labels: Array, scores: Array, probabilities: Array, thresholds: dict[str, float]) -> Figures:
-    """All of the above for one set of rows; `thresholds`: logits of `phishing` and `suspicious`."""
+    """All of the above for the n rows of one set; `thresholds`: logits of `phishing` and `suspicious`."""
     labels = np.asarray(labels, bool)
     counts = {name: confusion(labels, scores, t) for name, t in thresholds.items()}
     return {

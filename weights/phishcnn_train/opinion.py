@@ -7,6 +7,7 @@ gets the mean logit of the models that left its fold out.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import zlib
 from pathlib import Path
@@ -60,19 +61,30 @@ def out_of_fold(rows: Rows, truth: Array, weights: Array, seed: int, log: Log = 
 
 
 def write(rows: Rows, truth: Array, weights: Array, output: Path, seed: int, log: Log = print) -> None:
-    """`out_of_fold` of the collected rows as `output`, an .npz file; 0 for those made up, whose labels are certain."""
+    """`out_of_fold` of the collected rows as `output`, an .npz file; 0 for those made up, whose labels are certain.
+
+    Args:
+        truth: int [n], labels of 0 and 1.
+        weights: float32 [n], of `tokens.shares`.
+    """
     real = ~made_up(rows)
     opinions = np.zeros(len(rows), np.float32)
     opinions[real] = out_of_fold(rows.take(real), truth[real], weights[real], seed, log)
     output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(output, rows=digest(rows), logits=opinions)
+    np.savez(output, digest=identity(rows, weights, seed), logits=opinions)
 
 
-def read(path: Path, rows: Rows) -> Array:
-    """float32 [n]: what `write` wrote of these rows. Raises DataError where the file is of other ones."""
+def identity(rows: Rows, weights: Array, seed: int) -> str:
+    """SHA-256 of what decides an opinion: rows, the collected ones' weights (float32 [n], as of `write`), seed."""
+    return hashlib.sha256(f"{digest(rows)} {seed} ".encode() + weights[~made_up(rows)].tobytes()).hexdigest()
+
+
+def read(path: Path, rows: Rows, weights: Array, seed: int) -> Array:
+    """float32 [n]: what `write` wrote of these rows. Raises DataError where the file is of other ones, or of other
+    weights (float32 [n]) or another seed."""
     if not path.exists():
         raise DataError(f"{path}: not there; run `python -m phishcnn_train opinion` first")
     with np.load(path) as arrays:
-        if str(arrays["rows"]) != digest(rows):
-            raise DataError(f"{path}: an opinion of other rows; run `python -m phishcnn_train opinion` again")
+        if str(arrays.get("digest")) != identity(rows, weights, seed):
+            raise DataError(f"{path}: of other rows, weights or seed; run `python -m phishcnn_train opinion` again")
         return np.asarray(arrays["logits"])

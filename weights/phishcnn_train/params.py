@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .data import MONTH
 from .typed import Figures
 
 
@@ -72,7 +72,7 @@ class Params:
         if missing or unknown:
             raise ParamsError(f"{path}: missing {missing}, unknown {unknown}")
         params = Params(**table, path=path)
-        if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", params.trained_until):
+        if not MONTH.fullmatch(params.trained_until):
             raise ParamsError(f"{path}: trained_until is {params.trained_until!r}; it must be YYYY-MM")
         buckets = params.train["buckets"]
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:

@@ -14,7 +14,7 @@ import numpy as np
 import phishcnn
 
 from . import sign_in, top_sites
-from .data import DataError, Rows, pool, read_rows, write_rows
+from .data import DataError, Rows, need_both_classes, pool, read_rows, write_rows
 from .groups import group_of
 from .typed import Array, Figures, Log
 
@@ -76,14 +76,18 @@ def distinct(rows: Rows, judged: set[bytes], log: Log = print) -> Rows:
     return rows.take(np.array(keep, np.int64))
 
 
+def accepted(rows: Rows, files: Sequence[object], log: Log = print) -> Rows:
+    """The rows of these files whose URLs the product takes; it refuses empty and very long ones when it serves, too."""
+    refused = np.asarray(phishcnn.tokenize_batch(rows.urls, input="url-bytes/1 max=1").errors) > 0
+    if refused.any():
+        first = rows.urls[int(refused.argmax())][:80]
+        log(f"{', '.join(map(str, files))}: {refused.sum()} rows left out whose URLs the product refuses: {first!r}…")
+    return rows.take(~refused)
+
+
 def with_groups(rows: Rows) -> Rows:
     """The rows with the registered domain filled in where the file does not give it."""
-    for i, (group, url) in enumerate(zip(rows.groups, rows.urls, strict=True)):
-        if not group:
-            try:
-                rows.groups[i] = group_of(url)
-            except ValueError as error:
-                raise DataError(f"row {i + 1}: {error}: {url[:80]!r}") from error
+    rows.groups = [group or group_of(url) for group, url in zip(rows.groups, rows.urls, strict=True)]
     return rows
 
 
@@ -98,12 +102,17 @@ def prepare(
 ) -> Figures:
     """Writes train.tsv.gz, valid.tsv.gz, valid_domains.tsv.gz and prepare.json (counts and digests).
 
-    valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, because
-    thresholds must hold for what is really seen; phishing on a held-out domain is left out of training.
-    Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
+    valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, without those that the
+    product refuses, because thresholds must hold for what is really seen; phishing on a held-out domain is left out of
+    training. Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
     No row of `valid`, of the files `judge` and of `fixtures/top_sites.tsv` is trained on, whether collected, listed
     or made up.
+
+    Raises:
+        DataError: a bad file, validation rows of one class, or no phishing on a domain to be held out.
     """
+    valid_rows = with_groups(accepted(read_rows(*valid), valid, log))
+    need_both_classes(valid_rows, ", ".join(map(str, valid)))
     rows = pool([with_groups(clean(read_rows(*train), log)), sign_in.known_sites()])
     out = held_out(rows) & (rows.labels == 1)
     if not out.any():
@@ -114,10 +123,16 @@ def prepare(
     mistaken = sign_in.misreported(rows)
     log(f"{int(mistaken.sum())} rows are mistaken reports of what phishing imitates; left out")
     kept = rows.take(~out & ~mistaken)
-    sets = {"valid": with_groups(read_rows(*valid)), "valid_domains": rows.take(out & ~mistaken)}
+    sets = {"valid": valid_rows, "valid_domains": rows.take(out & ~mistaken)}
     judged = [*sets.values(), *([read_rows(*judge)] if judge else []), top_sites.rows()]
     forms = {form for part in judged for form in canonical(part)}
     sets["train"] = distinct(pool([kept, sign_in.made(kept, seed)]), forms, log)
+    made = sign_in.made_up(sets["train"])
+    listed = ~made & (np.array(sets["train"].sources, object) == sign_in.SOURCE)
+    log(
+        f"train: {int((~made & ~listed).sum()):,} collected rows, {listed.sum():,} sites of known_sites.txt,"
+        f" {made.sum():,} made-up rows, of which an epoch sees the shares augment.sign_in and augment.well_known"
+    )
     output.mkdir(parents=True, exist_ok=True)
     report: Figures = {"inputs": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (*train, *valid, *judge)}}
     for name, part in sets.items():

@@ -194,6 +194,7 @@ def multipliers(ratio: Array) -> Array:
 
 
 def weight_scale(weight: Array, axes: tuple[int, ...]) -> Array:
+    """float [outputs]: what one step of int8 stands for, so that the largest weight over `axes` becomes `MAX`."""
     largest = np.abs(weight).max(axis=axes)
     return np.where(largest > 0, largest, 1.0) / MAX
 
@@ -206,7 +207,13 @@ def packed(weight: Array) -> Array:
 
 
 def embedding(rows: Array, other: Array, low: Array, scale: Array) -> tuple[Array, Array, Array]:
-    """(activation that stands for zero, rounded bytes, rounded parts); `low` becomes activation 0."""
+    """(activation that stands for zero, rounded bytes, rounded parts); `low` becomes activation 0.
+
+    Args:
+        rows, other: float [bytes, channels] and [parts, channels], the tables; or [bytes] and [parts], one channel.
+        low: float [channels], or a scalar: the least sum.
+        scale: float [channels], or a scalar: what one step stands for.
+    """
     zero = np.rint(-low / scale)
     shift = np.rint(other.min(0) / scale)
     first = np.clip(np.rint(rows / scale) + zero + shift, -128, 127)
@@ -221,6 +228,12 @@ def narrowest(
     What they could add up to is far more than what they do: the rarest sums are cut, for finer steps. A trigram's row
     stands for few bytes, and takes off what rounding adds to theirs in the mean; parts have few rows, which happen to
     round well or not. Tried are cuts and steps; kept is what errs least over `REACHED` positions together.
+
+    Args:
+        exact: float [positions], the sums.
+        rows, other: float [bytes] and [parts], this channel of their tables.
+        ids, parts, trigrams: int [positions], rows of the three tables.
+        count: rows of the trigrams' table.
     """
     best: tuple[float, tuple[Array, ...]] = (np.inf, ())
     seen = np.maximum(np.bincount(trigrams, minlength=count), 1)

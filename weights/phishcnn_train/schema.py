@@ -13,7 +13,6 @@ from .data import Rows
 from .prepare import canonical
 from .typed import Figures
 
-MONTH = re.compile(r"(\d{4}(-(0[1-9]|1[0-2]))?)?")
 TAG = re.compile(r"[a-z0-9_]+")
 GIVEAWAY = 0.25  # difference of the classes' shares from which a habit is named
 SHIFT = 0.25  # population stability index from which a distribution has shifted (a rule of credit scoring)
@@ -57,9 +56,6 @@ def problems(rows: Rows, newest: str | None = None) -> tuple[list[str], list[str
         newest: month after which no row can have been seen.
     """
     errors, warnings = [], []
-    bad = [m for m in set(rows.months) if not MONTH.fullmatch(m)]
-    if bad:
-        errors.append(f"months that are neither YYYY nor YYYY-MM: {sorted(bad)[:3]}")
     late = [m for m in rows.months if newest and m > newest]
     if late:
         errors.append(f"{len(late)} rows are dated after {newest}, such as {late[0]}")

@@ -47,7 +47,10 @@ class Exported:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path, self.threads = path, threads
-        self.model = phishcnn.Model.load(str(path))
+        try:
+            self.model = phishcnn.Model.load(str(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         info = self.model.info
         self.name = info["phishcnn.name"]
         self.sha256 = self.model.sha256

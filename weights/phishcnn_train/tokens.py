@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +60,7 @@ class Tokens:
 
     @staticmethod
     def load(path: Path) -> Tokens:
+        """What `save` wrote: arrays as above. Raises DataError where the file is not there or of another version."""
         if not path.exists():
             raise DataError(f"{path}: not there; run `python -m phishcnn_train tokenize` first")
         with np.load(path) as arrays:
@@ -85,8 +85,8 @@ def weigh(rows: Rows, params: Params) -> tuple[Array, Array, Array]:
 
 
 def month_number(month: str) -> int | None:
-    """Months since year 0 of YYYY-MM; of a year alone its middle; None of anything else."""
-    if not re.fullmatch(r"\d{4}(-\d\d)?", month):
+    """Months since year 0 of YYYY-MM; of a year alone its middle; None where it is empty."""
+    if not month:
         return None
     return 12 * int(month[:4]) + (int(month[5:]) - 1 if len(month) > 4 else 6)
 
@@ -120,8 +120,13 @@ def sampling(rows: Rows, params: Params) -> Array:
     return np.where(rows.labels == 1, chances * age, chances).astype(np.float32)
 
 
+def shares(rows: Rows, params: Params) -> Array:
+    """float32 [n]: what is seen of each row in an epoch, in the mean: its weight in the loss times its chance."""
+    return np.asarray(weigh(rows, params)[1] * sampling(rows, params))
+
+
 def tokenize(urls: list[bytes], input_line: str, chars: Array | None = None) -> phishcnn.Tokens:
-    """The wheel's tokens of these URLs; every row must be usable."""
+    """The wheel's tokens of these URLs. Raises DataError, which names the first URL that it refuses."""
     tokens = phishcnn.tokenize_batch(urls, input=input_line, chars=chars)
     errors = np.asarray(tokens.errors)
     if errors.any():

@@ -74,7 +74,14 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
 
 
 def loss_of(output_line: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
-    """Weighted cross-entropy: of the logit, or of both outputs where two sigmoids are trained."""
+    """Weighted cross-entropy, a float32 scalar: of the logit, or of both outputs where two sigmoids are trained.
+
+    Args:
+        output_line: the model file's `phishcnn.output`.
+        outputs: float32 [n, units of the last layer].
+        labels: float32 [n], soft: in [0, 1].
+        weights: float32 [n]; the mean is over their sum.
+    """
     if output_line.startswith("sigmoid2"):
         positive = int(output_line[-1])
         targets = jnp.stack([1 - labels, labels] if positive == 1 else [labels, 1 - labels], 1)
@@ -237,11 +244,11 @@ def train(
     `work/best.npz`. Where training goes on from a model, each epoch is validated at each of the shares `blend` of the way
     from it.
 
+    Args:
+        n_chars: characters that the table of a keras-char input has.
+        stop_after: stop after that many epochs in all (the schedule stays that of the whole run).
     Raises:
         ParamsError: the start does not fit, or the training diverges.
-
-    Args:
-        stop_after: stop after that many epochs in all (the schedule stays that of the whole run).
     """
     work.mkdir(parents=True, exist_ok=True)
     layers = network.parse(params.layers)
@@ -321,8 +328,14 @@ def train(
 
 
 def validation(truth: Array, scores: Array, unseen: Array) -> Figures:
-    """Figures of an epoch; `truth` and `scores` of the validation rows, `unseen`: scores of phishing on
-    domains kept out of training, whose false positives are the validation rows' too."""
+    """Figures of an epoch: AUC and recalls; `recall` is None where no rate is resolvable.
+
+    Args:
+        truth: bool [n], of the validation rows: phishing.
+        scores: float32 [n], their logits.
+        unseen: float32 [m], logits of phishing on domains kept out of training, whose false positives are those of the
+            validation rows, too.
+    """
     legitimate, later = scores[~truth], scores[truth]
     entry: Figures = {"auc": metrics.auc(truth, scores) or 0.0}
     resolvable = [f for f in FPRS if len(legitimate) * f >= metrics.RESOLVABLE / 2 and len(later)]

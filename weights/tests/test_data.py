@@ -1,5 +1,7 @@
 import dataclasses
 import gzip
+import shutil
+import sys
 from collections import Counter
 
 import numpy as np
@@ -29,7 +31,9 @@ def test_reads_labels_columns_and_gzip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line, problem", [("just-a-url", "one column"), ("2\thttp://a/", "unknown label '2'"), ("1\t ", "empty URL")]
+    "line, problem",
+    [("just-a-url", "one column"), ("2\thttp://a/", "unknown label '2'"), ("1\t ", "empty URL")]
+    + [(f"1\thttp://a/\ts\t{m}", f"the month is '{m}'") for m in ("09/2024", "2024-13", "2024-9", "2024-09-03", "24")],
 )
 def test_bad_rows_name_file_and_line(tmp_path, line, problem):
     (tmp_path / "bad.txt").write_text(f"0\thttp://fine.org/\n{line}\n")
@@ -49,7 +53,7 @@ def test_missing_broken_and_empty_files(tmp_path):
 
 
 def test_select_filters_and_pools(tmp_path):
-    (tmp_path / "a").write_text("0\tx\ts\tm\tg\tlogin\n1\ty\ts\tm\tg\tseen\n1\tz\n")
+    (tmp_path / "a").write_text("0\tx\ts\t\tg\tlogin\n1\ty\ts\t\tg\tseen\n1\tz\n")
     assert select(f"{tmp_path}/a:label=1:without=seen,{tmp_path}/a:with=login").urls == [b"z", b"x"]
     assert select(f"{tmp_path}/a:every=2").urls == [b"x", b"z"]
     with pytest.raises(DataError, match="unknown filter"):
@@ -135,6 +139,53 @@ def test_phishing_that_goes_on_for_months_lies_on_its_last_side(tmp_path):
     assert dated == {"train": last[0] | year[0], "valid": last[1], "test": last[2] | year[2]}
     assert not phishing["train"] & phishing["test"] and not phishing["train"] & phishing["valid"]
     assert sum(int(s[rows.labels == 0].sum()) for s in sides.values()) == 300
+
+
+def test_a_side_without_both_classes_is_refused_and_nothing_is_written(tmp_path, capsys):
+    lines = [f"{i % 2}\thttp://h{i}.org/\ts\t2024-{1 + i % 8:02}\th{i}.org" for i in range(400)]
+    rows_of(tmp_path, lines)
+    command = ["split", f"{tmp_path}/rows", "-o", f"{tmp_path}/data"]
+    assert main([*command, "--valid-from", "2024-10", "--test-from", "2024-11"]) == 1
+    assert f"{tmp_path}/data/valid.tsv.gz: 0 phishing and " in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    assert main(command) == 0 and "these rows have months" in capsys.readouterr().out
+    assert len(read_rows(*(tmp_path / "data" / f"{name}.tsv.gz" for name in ("train", "valid", "test")))) == 400
+
+
+def test_what_the_product_refuses_is_left_out_and_counted(tmp_path, capsys):
+    """A URL that is too long stopped the pipeline, or had to have a group to come through."""
+    long = "1\thttp://long.org/" + "a" * 70_000
+    rows_of(tmp_path, [f"{i % 2}\thttp://h{i}.org/" for i in range(400)] + [long, long + "\ts\t\tlong.org"])
+    assert main(["split", f"{tmp_path}/rows", "-o", f"{tmp_path}/data"]) == 0
+    assert (
+        f"{tmp_path}/rows: 2 rows left out whose URLs the product refuses: b'http://long.org" in capsys.readouterr().out
+    )
+    (tmp_path / "valid").write_text(f"0\thttp://a.org/\n1\thttp://b.org/\n{long}\ts\t\tlong.org\n1\thttp://\n")
+    said = []
+    prepare([tmp_path / "data" / "train.tsv.gz"], [tmp_path / "valid"], tmp_path / "out", log=said.append)
+    assert read_rows(tmp_path / "out" / "valid.tsv.gz").urls == [b"http://a.org/", b"http://b.org/", b"http://"]
+    assert said[0].startswith(f"{tmp_path}/valid: 1 rows left out")
+    (tmp_path / "valid").write_text(f"0\thttp://a.org/\n{long}\n")
+    with pytest.raises(DataError, match="valid: 0 phishing and 1 legitimate rows; both are needed"):
+        prepare([tmp_path / "data" / "train.tsv.gz"], [tmp_path / "valid"], tmp_path / "out", log=said.append)
+
+
+def test_prepare_tells_collected_rows_from_made_up_ones(tmp_path, compact):
+    rows_of(tmp_path, [f"{i % 2}\thttp://h{i}.org/" for i in range(400)])
+    (tmp_path / "valid").write_text("0\thttp://a.org/\n1\thttp://b.org/\n")
+    said = []
+    prepare([tmp_path / "rows"], [tmp_path / "valid"], tmp_path / "out", log=said.append)
+    train = read_rows(tmp_path / "out" / "train.tsv.gz")
+    made = sign_in.made_up(train)
+    collected = sum(group[0] == "h" and group[1].isdigit() for group in train.take(~made).groups)
+    sites = (~made).sum() - collected
+    assert 400 > collected > 380 and sites > 1000 and made.sum() > 50_000
+    [told] = [line for line in said if "collected" in line]
+    assert told.startswith(
+        f"train: {collected} collected rows, {sites:,} sites of known_sites.txt, {made.sum():,} made-up"
+    )
+    none = dataclasses.replace(compact, augment={**compact.augment, "well_known": 0, "sign_in": 0})
+    assert not sampling(train, none)[made].any() and sampling(train, none)[~made].all()
 
 
 def test_sampling_caps_domains_and_fades_with_age(tmp_path, compact):
@@ -292,6 +343,12 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, capsys):
     (tmp_path / "long.tsv").write_text("0\thttp://long.org/" + "a" * 70_000 + "\n")
     (tmp_path / "torn.tsv.gz").write_bytes(gzip.compress(b"0\thttp://a.org/\n" * 9)[:12] + b"\xff" * 40)
     (tmp_path / "baseline.json").write_text('{"model": "ngrams", "sets": {}}')
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "valid.tsv.gz").write_bytes(gzip.compress(good.read_bytes()))
+    for name in ("phishcnn-compact.safetensors", "phishcnn-compact.metrics.json", "f32/phishcnn-compact.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(WEIGHTS / "models" / name, tmp_path / name)
+    card = f"card {tmp_path}/phishcnn-compact.safetensors"
     text = (WEIGHTS / "compact.toml").read_text()
     (tmp_path / "month.toml").write_text(text.replace('trained_until = "2025-03"', 'trained_until = "March 2025"'))
     (tmp_path / "size.toml").write_text(text.replace("c3 = [", "c4 = ["))
@@ -301,11 +358,48 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, capsys):
     for words, told in {
         f"evaluate {model} --set {good}": f"--set {good}: must be NAME=FILE",
         f"evaluate {model} --set x={good}:with=typo": f"x={good}:with=typo: no row is left",
-        f"split {tmp_path}/long.tsv -o {tmp_path}": "row 1: ",
+        f"evaluate {good} --set x={good}": "good.tsv: 101: not a safetensors file",
+        f"quantize {good} --rows {tmp_path} -o {tmp_path}/q": "good.tsv: not a model file",
+        f"split {good} --valid-from 2024-10 --test-from 2024-09 -o {tmp_path}": "the earlier month first",
+        f"split {tmp_path}/long.tsv -o {tmp_path}": "train.tsv.gz: 0 phishing and 0 legitimate rows",
         f"split {tmp_path}/torn.tsv.gz -o {tmp_path}": "torn.tsv.gz: cannot read",
+        f"staleness {good}": "good.tsv: no JSON: Extra data",
+        f"staleness {tmp_path}/list.json": "list.json: no JSON object",
+        card: "f32/phishcnn-compact.metrics.json: not there; evaluate the f32 model first",
         f"staleness {tmp_path}/baseline.json": "ngrams: its metrics tell no `trained_until`",
         f"tokenize --params {tmp_path}/month.toml": "trained_until is 'March 2025'; it must be YYYY-MM",
         f"train --params {tmp_path}/size.toml --work {tmp_path}/work": "conv c3: [sizes] has no c3",
     }.items():
         assert main(words.split(" ")) == 1, words
         assert told in capsys.readouterr().err, words
+    (tmp_path / "f32" / "phishcnn-compact.metrics.json").write_text('{"sets": {"test": {}}}')
+    assert main(card.split(" ")) == 1
+    assert "without cross_openphish, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("split rows -o data --valid-from 2024-13 --test-from 2025-01", "'2024-13' is no month; it must be YYYY-MM"),
+        ("split rows -o data --valid-from 2024-09 --test-from 2024", "'2024' is no month"),
+        ("check-data rows --newest 2024-9", "'2024-9' is no month"),
+        ("staleness m.json --today 09/2024", "'09/2024' is no month"),
+        ("opinion --params p.toml --work x", "unrecognized arguments: --work"),  # it was accepted and ignored
+        ("calibrate --params p.toml --chars x", "unrecognized arguments: --chars"),
+        ("cross-source --params p.toml --test t --chars x", "unrecognized arguments: --chars"),
+    ],
+)
+def test_bad_words_on_the_command_line_are_named(words, told, capsys):
+    with pytest.raises(SystemExit):
+        main(words.split(" "))
+    assert told in capsys.readouterr().err
+
+
+def test_a_missing_library_is_named_with_what_brings_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "train.tsv.gz").write_bytes(gzip.compress(b"0\thttp://a.org/\n1\thttp://b.org/\n"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert main(["opinion", "--params", str(WEIGHTS / "compact.toml"), "--rows", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "sklearn" in said and "is not installed" in said and "-r requirements-evaluation.txt" in said

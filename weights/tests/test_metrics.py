@@ -92,6 +92,18 @@ def test_no_point_below_the_limit_is_recall_zero():
     assert (point["recall"], point["threshold"], point["fp"]) == (0.0, None, 0)
 
 
+def test_perfectly_separated_rows_of_any_number_have_their_point():
+    """Rounding once put the lower end of 0 of n, for one n in eleven, below 0, where no ROC point is."""
+    for n in range(1, 2001):
+        point = metrics.recall_at_fpr(np.arange(n + 1) > 0, np.arange(n + 1), 0.01)["indicative"]
+        assert (point["recall"], point["high"]) == (1.0, 1.0)
+        few = metrics.recall_at_fpr(np.arange(n + 1) == n, np.arange(n + 1), 0.0)["indicative"]
+        assert (few["recall"], few["fp"], few["fpr_low"]) == (1.0, 0, 0.0)
+        for hits in (0, 1, n):
+            low, high = metrics.wilson(hits, n)
+            assert 0 <= low <= hits / n <= high <= 1
+
+
 def test_wilson_example():
     # Newcombe 1998, table I: 81 of 263.
     assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

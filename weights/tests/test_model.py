@@ -188,7 +188,6 @@ def test_a_sound_file_has_no_errors(tmp_path, capsys):
 @pytest.mark.parametrize(
     "line, problem",
     [
-        ("1\thttp://a.com/\ts\t2024-13\ta.com\t", "neither YYYY"),
         ("1\thttp://a.com/\ts\t2031-01\ta.com\t", "dated after"),
         ("1\thttp://a.com/\ts\t2024\tb.com\t", "group does not occur"),
         ("1\thttp://a.com/\ts\t2024\ta.com\tLog In", "no words"),

@@ -5,10 +5,10 @@ from phishcnn_train.params import Params, ParamsError
 COMPACT = (WEIGHTS / "compact.toml").read_text()
 
 
-@pytest.mark.parametrize("name", ["compact", "dephides"])
+@pytest.mark.parametrize("name", ["compact", "large", "dephides", "mine/mine"])
 def test_ours_are_complete(name):
     params = Params.load(WEIGHTS / f"{name}.toml")
-    assert (WEIGHTS / params.data).exists()
+    assert (params.path.parent / params.data).exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""The whole DVC pipeline on made-up rows: every stage runs, a second run has nothing to do, a changed
-parameter runs what depends on it and no more."""
+"""The DVC pipelines on made-up rows. The project's: every stage runs, a second run has nothing to do, a changed
+parameter runs what depends on it and no more. That for own rows: it runs as it is."""
 
 import ast
 import json
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import phishcnn
 import pytest
 import synthetic
 import yaml
@@ -34,11 +35,7 @@ def folder(tmp_path):
     for name in ("phishcnn_train", "fixtures", "teachers"):
         shutil.copytree(WEIGHTS / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("compact", "large"):
-        text = (WEIGHTS / f"{name}.toml").read_text()
-        for old, new in SMALL.items():
-            text, count = re.subn(old, lambda m: new, text, count=1)  # noqa: B023
-            assert count == 1, old
-        (tmp_path / f"{name}.toml").write_text(text)
+        (tmp_path / f"{name}.toml").write_text(small(WEIGHTS / f"{name}.toml"))
     (tmp_path / "data").mkdir()
     for seed, name in enumerate(("train", "valid", "test")):
         rows = synthetic.write(tmp_path / name, 2400, seed)
@@ -47,6 +44,15 @@ def folder(tmp_path):
     (tmp_path / "evaluation.toml").write_text('[sets]\ntest = "test.tsv.gz"\n' + PLAN)
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     return tmp_path
+
+
+def small(path):
+    """The parameters of that file with a small network."""
+    text = path.read_text()
+    for old, new in SMALL.items():
+        text, count = re.subn(old, lambda m: new, text, count=1)  # noqa: B023
+        assert count == 1, old
+    return text
 
 
 def dvc(folder, *words):
@@ -87,6 +93,28 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder):
     kept = {"prepare", "opinion", "tokenize@compact"}
     assert not {r for r in ran if r.endswith("@large")} and not ran & kept
     assert model.read_bytes() != first
+
+
+def test_own_rows_need_nothing_but_a_name(tmp_path):
+    """mine/ as it is, beside the package; its network alone is a small one here."""
+    made = shutil.ignore_patterns("__pycache__", "build", "cache", "data", "rows.tsv")
+    for name in ("phishcnn_train", "fixtures", "mine"):
+        shutil.copytree(WEIGHTS / name, tmp_path / name, ignore=made)
+    shutil.copy(WEIGHTS / "evaluation.toml", tmp_path)
+    (tmp_path / "known_sites.txt").write_text("example.com example.org\n")  # so many pages take time
+    mine = tmp_path / "mine"
+    text = small(mine / "mine.toml").replace('name = "mine"', 'name = "ours"').replace('"2025-03"', '"2024-12"')
+    (mine / "mine.toml").write_text(text)
+    synthetic.write(mine / "rows.tsv", 3000, 1)
+    dvc(mine, "repro")
+    info = phishcnn.Model.load(mine / "build" / "ours.safetensors").info
+    assert info["phishcnn.name"] == "ours" and info["phishcnn.trained_until"] == "2024-12"
+    told = json.loads((mine / "build" / "ours.metrics.json").read_text())
+    assert told["sets"].keys() == {"test", "valid"} and told["sets"]["test"]["engine"]["auc"] > 0.9
+    card = (mine / "build" / "ours.md").read_text()
+    assert "Recall at FPR 1 % / 0.1 %, before and after quantisation" in card and "`rows.tsv`" in card
+    again = dvc(mine, "repro")
+    assert "Running" not in again and "up to date" in again
 
 
 MODULES = {"tokenize": ("tokens", "teach")}  # of a stage that is not called as its module

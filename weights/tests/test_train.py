@@ -216,18 +216,24 @@ def test_made_up_rows_get_no_opinion_and_give_none(tmp_path, monkeypatch):
     monkeypatch.setattr(opinion, "COLUMNS", 2**12)
     rows = data.read_rows(synthetic.write(tmp_path / "t.tsv", 1500, 5))
     weights = np.ones(len(rows), np.float32)
-    alone = opinion.out_of_fold(rows, rows.labels, weights, 1, log=lambda *_, **__: None)
+    quiet = {"log": lambda *_, **__: None}
+    alone = opinion.out_of_fold(rows, rows.labels, weights, 1, **quiet)
     made = rows.take(np.arange(500))
     made.labels, made.tags = 1 - made.labels, [frozenset({"well_known"})] * 500  # they would teach the opposite
     both = data.pool([rows, made])
-    opinion.write(both, both.labels, np.ones(2000, np.float32), tmp_path / "o.npz", 1, log=lambda *_, **__: None)
-    written = opinion.read(tmp_path / "o.npz", both)
+    weights = np.ones(2000, np.float32)
+    opinion.write(both, both.labels, weights, tmp_path / "o.npz", 1, **quiet)
+    weights[1500:] = 3  # of made-up rows; they decide nothing
+    written = opinion.read(tmp_path / "o.npz", both, weights, 1)
     np.testing.assert_array_equal(written[:1500], alone)
     assert not written[1500:].any()
-    with pytest.raises(data.DataError, match="o.npz: an opinion of other rows"):
-        opinion.read(tmp_path / "o.npz", both.take(np.arange(2000)[::-1]))
+    np.savez(tmp_path / "old.npz", rows="1" * 64, logits=written)  # as versions before wrote it
+    other = [("o", both.take(np.arange(2000)[::-1]), weights, 1), ("o", both, 2 * weights, 1), ("o", both, weights, 2)]
+    for name, *of in [*other, ("old", both, weights, 1)]:
+        with pytest.raises(data.DataError, match=f"{name}.npz: of other rows, weights or seed"):
+            opinion.read(tmp_path / f"{name}.npz", *of)
     with pytest.raises(data.DataError, match="none.npz: not there"):
-        opinion.read(tmp_path / "none.npz", both)
+        opinion.read(tmp_path / "none.npz", both, weights, 1)
 
 
 def test_another_seed_gives_another_model_that_is_as_good(trained, tiny, arrays, tmp_path):
