@@ -17,6 +17,7 @@ class ParamsError(Exception):
 TABLES = {
     "train": {
         "epochs",
+        "patience",
         "batch",
         "peak_lr",
         "weight_decay",
@@ -29,7 +30,7 @@ TABLES = {
         "blend",
     },
     "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "sign_in", "well_known"},
-    "weights": {"hard_negative", "well_known", "weak", "weak_smoothing"}
+    "weights": {"hard_negative", "well_known", "weak", "weak_smoothing", "sources"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
 # Only where a model is taught: the teachers' files, the weight of the n-grams' logit beside their mean one (0: none), the
@@ -77,6 +78,9 @@ class Params:
         buckets = params.train["buckets"]
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:
             raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")
+        sources = params.weights["sources"]
+        if not isinstance(sources, dict) or not all(type(f) in (int, float) and f >= 0 for f in sources.values()):
+            raise ParamsError(f"{path}: weights.sources must give each source a factor of 0 or more")
         blend = params.train["blend"]
         if not isinstance(blend, list) or not blend or not all(type(s) in (int, float) and 0 < s <= 1 for s in blend):
             raise ParamsError(f"{path}: train.blend must be a list of shares above 0, up to 1")

@@ -81,6 +81,8 @@ def weigh(rows: Rows, params: Params) -> tuple[Array, Array, Array]:
     weights[hard] *= params.weights["hard_negative"]
     weights[rows.tagged(sign_in.WELL_KNOWN)] *= params.weights["well_known"]
     weights[weak] *= params.weights["weak"]
+    for source, factor in params.weights["sources"].items():
+        weights[[s == source for s in rows.sources]] *= factor
     return labels, weights, (hard | sign_in.made_up(rows)) & ~weak
 
 

@@ -280,6 +280,8 @@ def train(
             flush=True,
         )
     for epoch in range(len(history), min(epochs, stop_after or epochs)):
+        if history and epoch - max(e["epoch"] for e in history if e["kept"]) >= params.train["patience"]:
+            break
         start, mean_loss = time.monotonic(), 0.0
         bar = tqdm(desc=f"epoch {epoch + 1}/{epochs}", unit="batch", disable=quiet, mininterval=10, dynamic_ncols=True)
         losses = []

@@ -15,7 +15,7 @@ from phishcnn_train.groups import group_of, host_of, split
 from phishcnn_train.params import Params
 from phishcnn_train.prepare import canonical, clean, held_out, prepare
 from phishcnn_train.teach import taught
-from phishcnn_train.tokens import sampling, tokens_of
+from phishcnn_train.tokens import sampling, tokens_of, weigh
 
 
 def test_reads_labels_columns_and_gzip(tmp_path):
@@ -186,6 +186,12 @@ def test_prepare_tells_collected_rows_from_made_up_ones(tmp_path, compact):
     )
     none = dataclasses.replace(compact, augment={**compact.augment, "well_known": 0, "sign_in": 0})
     assert not sampling(train, none)[made].any() and sampling(train, none)[~made].all()
+
+
+def test_a_source_weighs_what_the_parameters_say(tmp_path, compact):
+    rows = rows_of(tmp_path, ["0\ta.org\tours", "0\tb.org\ttheirs", "1\tc.xyz\tours\t\t\tweak"])
+    params = dataclasses.replace(compact, weights={**compact.weights, "sources": {"ours": 3}})
+    assert weigh(rows, params)[1].tolist() == [3, 1, 3 * compact.weights["weak"]]
 
 
 def test_sampling_caps_domains_and_fades_with_age(tmp_path, compact):

@@ -78,6 +78,20 @@ def test_same_seed_same_bytes_and_resumed_run_too(trained, tiny, arrays, tmp_pat
     assert finish(tiny, arrays, tmp_path) == trained[1]
 
 
+def test_training_ends_when_no_epoch_is_better(tiny, arrays, tmp_path, monkeypatch):
+    recalls = iter((0.5, 0.9, 0.8, 0.7, 0.6))
+    found = train.validation
+    monkeypatch.setattr(
+        train, "validation", lambda *of: found(*of) | dict.fromkeys(("recall", "recall_unseen"), next(recalls))
+    )
+    patient = dataclasses.replace(tiny, train={**tiny.train, "epochs": 5, "patience": 2})
+    train.train(patient, *arrays, tmp_path, quiet=True)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [entry["kept"] for entry in history] == [False, True, False, False]
+    train.train(patient, *arrays, tmp_path, quiet=True)  # and not one more when it is started again
+    assert json.loads((tmp_path / "history.json").read_text()) == history
+
+
 def test_a_finished_run_gives_its_best_weights_again(trained, tiny, arrays, tmp_path):
     """DVC takes a stage's files away before it runs it again, all but the checkpoint."""
     shutil.copy(trained[0] / "checkpoint.npz", tmp_path)
