@@ -5,7 +5,7 @@ what they print: `…` stands for anything, and white space at the end of a line
 
     <!-- serve -->            127.0.0.1:8000 is a service that runs meanwhile
     <!-- tree -->             it runs in the root of the tree, else in an empty folder
-    <!-- rows -->             it runs in a copy of weights/, with made-up rows.tsv
+    <!-- rows -->             it runs in a copy of weights/mine/, with made-up rows.tsv
     <!-- fails: 1 -->         its last command ends with this exit code
     <!-- tested: FILE -->     it is run elsewhere: by a file of tests, or by a target `make NAME`
     <!-- needs: REASON -->    it is not run; what it needs: a cluster, hosts, somebody's rows
@@ -195,14 +195,16 @@ def test_command(block, binary, request, tmp_path):
 def weights_folder(folder):
     """What training needs, beside a `.venv`; and rows that somebody could have."""
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    shutil.copytree(ROOT / "weights/phishcnn_train", folder / "weights/phishcnn_train")
-    shutil.copytree(ROOT / "weights/fixtures", folder / "weights/fixtures")
-    for name in ("compact.toml", "evaluation.toml", "DATA.md", "known_sites.txt"):
+    made = shutil.ignore_patterns("__pycache__", "build", "cache", "data", "rows.tsv")
+    for name in ("phishcnn_train", "fixtures", "mine"):
+        shutil.copytree(ROOT / "weights" / name, folder / "weights" / name, ignore=made)
+    for name in ("evaluation.toml", "known_sites.txt", "requirements.txt", "requirements-evaluation.txt"):
         shutil.copy(ROOT / "weights" / name, folder / "weights")
+    mine = folder / "weights/mine"
     program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"
     path = {**os.environ, "PYTHONPATH": str(ROOT / "weights/tests")}
-    subprocess.run([sys.executable, "-c", program], cwd=folder / "weights", env=path, check=True)
-    return folder / "weights"
+    subprocess.run([sys.executable, "-c", program], cwd=mine, env=path, check=True)
+    return mine
 
 
 def starts_and_answers(command, folder, environment):
