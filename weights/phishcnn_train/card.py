@@ -9,7 +9,7 @@ from pathlib import Path
 from . import network
 from .data import DataError, read_json
 from .export import FLOAT, parent_of, read
-from .metrics import BASE_RATES
+from .metrics import BASE_RATES, share
 from .params import Params
 from .train import TIE
 from .typed import Figures
@@ -25,6 +25,12 @@ LIMITS = """\
 
 def _share(value: float) -> str:
     return f"{100 * value:.2f} %"
+
+
+def _within(hits: int, rows: int) -> str:
+    """A share with its 95 % interval."""
+    found = share(hits, rows)
+    return f"{_share(found['share'])} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
 
 
 def _recall(point: Figures) -> str:
@@ -102,12 +108,12 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
     if "evasion" in metrics:
         lines += ["", "### Changed URLs", ""]
         lines += ["What an attacker can change, on phishing rows, and the owner of a site, on legitimate ones:"]
-        lines += ["share flagged before and after.", ""]
+        lines += ["share flagged before and after, with 95 % interval.", ""]
         lines += ["| rows | change | changed rows | at `phishing` | at `suspicious` |", "|---|---|---|---|---|"]
         for side, found in sorted(metrics["evasion"].items(), reverse=True):
             for name, c in found.items():
                 told = [
-                    f"{_share(c[t]['before'] / c['rows'])} → {_share(c[t]['after'] / c['rows'])}" if c["rows"] else "–"
+                    f"{_share(c[t]['before'] / c['rows'])} → {_within(c[t]['after'], c['rows'])}" if c["rows"] else "–"
                     for t in ("phishing", "suspicious")
                 ]
                 lines.append(f"| {side} | {name} | {c['rows']:,} | " + " | ".join(told) + " |")
