@@ -131,12 +131,13 @@ engine:
 	cargo test -p phishcnn-core --test suite -- --ignored every_backend
 	$(MAKE) -C benches check
 
-# The same bits on aarch64, under emulation: with NEON alone, then with its product of four bytes.
+# The same bits on aarch64, under emulation: with NEON alone, then with its product of four bytes. Then clippy.
 # (WebAssembly and microcontrollers: a part of `ffi`.)
 targets: setup
 	ffi/setup.sh
 	core/tests/aarch64.sh cortex-a53 "portable neon"
 	core/tests/aarch64.sh max "portable neon neon-dotprod"
+	core/tests/clippy.sh
 
 fuzz:
 	core/fuzz/run.sh $(FUZZ_SECONDS)

@@ -181,9 +181,10 @@ class Run:
     def median(self, name: str, length: int, batch: int = 1) -> float:
         return statistics.median(self.times[name, length, batch]) / batch
 
-    def ratio(self, name: str, to: str, length: int, batch: int = 1) -> float:
+    def ratios(self, name: str, to: str, length: int, batch: int = 1) -> list[float]:
+        """Lower quartile, median and upper quartile of the ratios within the rounds."""
         pairs = zip(self.times[name, length, batch], self.times[to, length, batch], strict=True)
-        return statistics.median(a / b for a, b in pairs)
+        return statistics.quantiles((a / b for a, b in pairs), n=4)
 
 
 def ours(network: Network) -> dict[str, Process]:
@@ -278,17 +279,35 @@ def table(run: Run, lengths: tuple[int, ...], batch: int) -> list[str]:
     lines = ["| engine | " + " | ".join(f"{n} bytes" for n in lengths) + " |", "|---|" + "---|" * len(lengths)]
     for name in run.engines:
         cells = [
-            f"{run.median(name, n, batch):.1f} ({run.ratio(name, 'PhishCNN int8', n, batch):.2f})" for n in lengths
+            f"{run.median(name, n, batch):.1f} ({run.ratios(name, 'PhishCNN int8', n, batch)[1]:.2f})" for n in lengths
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
+# What the project set out for: our time as a share of the best peer's, by network and numbers, for one URL of 64 bytes;
+# 1 for one of 200 bytes; in batches 0.70 and 1.
+TARGETS = {
+    ("The compact network", "f32"): 0.55,
+    ("The compact network", "int8"): 0.55,
+    ("The published architecture", "f32"): 0.50,
+    ("The published architecture", "int8"): 0.55,
+}
+
+
 def against(run: Run, kind: str, length: int, batch: int) -> str:
-    """Our time as a share of the best peer's, of the same kind of numbers."""
+    """A line of the table: our time beside the best peer's, of the same kind of numbers."""
     peers = [name for name in PEERS if name.endswith(kind)]
     best = min(peers, key=lambda name: run.median(name, length, batch))
-    return f"{run.ratio(f'PhishCNN {kind}', best, length, batch):.2f} ({best.removesuffix(kind).strip()})"
+    mine = f"PhishCNN {kind}"
+    low, middle, high = run.ratios(mine, best, length, batch)
+    target = 1.0 if length == 200 else 0.7 if batch > 1 else TARGETS[run.network.title, kind]
+    share = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return (
+        f"| {run.network.title.removeprefix('The ')} | {kind} | {batch} | {length} | {run.median(mine, length, batch):.1f}"
+        f" | {run.median(best, length, batch):.1f}, {best.removesuffix(kind).strip()}"
+        f" | {f'**{share}**' if middle <= target else share} | {target:.2f} |"
+    )
 
 
 def write(runs: list[Run]) -> None:
@@ -314,15 +333,15 @@ def write(runs: list[Run]) -> None:
         "",
         "## Our time as a share of the best peer's",
         "",
-        "The peer is in brackets.",
+        "The share is the median (and the quartiles) of the ratios within the rounds; where times come in two kinds, "
+        "fast and slow, it is not the ratio of the medians beside it. Bold where the target is reached.",
         "",
-        "| network | numbers | one URL of 64 bytes | of 200 bytes | 64 URLs of 64 bytes | of 200 bytes |",
-        "|---|---|---|---|---|---|",
+        "| network | numbers | URLs in a call | bytes | ours, µs for each | best peer | share | target |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         for kind in ("f32", "int8"):
-            cells = [against(run, kind, length, batch) for batch in (1, 64) for length in (64, 200)]
-            lines.append(f"| {run.network.title.removeprefix('The ')} | {kind} | " + " | ".join(cells) + " |")
+            lines += [against(run, kind, length, batch) for batch in (1, 64) for length in (64, 200)]
     for run in runs:
         lines += ["", f"## {run.network.title}, one URL in a call", "", *table(run, run.network.lengths, 1)]
     lines += ["", "![time against length](results.png)"]

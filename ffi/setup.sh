@@ -8,7 +8,7 @@ packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev cmake pkg-config v
   # The integrations' real programs.
   squid postfix libmilter-dev libgmime-3.0-dev libxml2-dev
   # Bare metal: C compiler and library, and Rust with its core library's sources.
-  gcc-arm-none-eabi libnewlib-arm-none-eabi rustc-web cargo-web rust-web-src rust-web-llvm lld-22
+  gcc-arm-none-eabi libnewlib-arm-none-eabi rustc-web cargo-web rust-web-clippy rust-web-src rust-web-llvm lld-22
   # aarch64: a linker, a C library, an emulator.
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 

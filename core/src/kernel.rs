@@ -1,8 +1,8 @@
 //! The arithmetic that layers are made of, and the instruction sets that it is written for.
 //!
 //! Each kernel is written once, over a small piece that differs ([`float::Width`], [`tile::Tile`]),
-//! and compiled again for each instruction set in the file named after the processor. The portable
-//! one is always there.
+//! and compiled again for each instruction set in the file named after the processor. Beside them
+//! stands the portable one, but not where flash is too dear for two (`arm.rs`).
 
 #[allow(unsafe_code)]
 mod float;

@@ -245,7 +245,7 @@ class Model:
                     function = words[2] if len(words) > 2 else None
                     q = requantised(s, t["multiplier"])
                     if function in ("tanh", "sigmoid"):
-                        x = t["table"].astype(np.int64)[q.clip(-128, 127) + 128]
+                        x = t["table"].astype(np.int64)[q.clip(-128, 127) + 128].clip(-32767, 32767)
                     else:
                         x = q.clip(0 if function == "relu" else -32767, 32767)
         raise AssertionError("no last layer")

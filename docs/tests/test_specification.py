@@ -45,6 +45,18 @@ def test_golden_vectors(name):
         assert model.logit(url) == pytest.approx(vector["logit"], abs=1e-5), url[:80]
 
 
+@pytest.mark.parametrize("name", ["int8-url-bytes", "int8-keras-char"])
+def test_integer_vectors(name):
+    model = second.Model(VECTORS / f"{name}.safetensors")
+    for vector in cases(name):
+        url = text(vector)
+        if "error" in vector:
+            with pytest.raises(second.Refused, match=str(vector["error"])):
+                model.tokens(url)
+        else:
+            assert model.logit(url) * 2**20 == vector["sum"], url[:80]
+
+
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_released_models(binary, path):
     """f32 within the tolerance of the page, int8 to the last digit that is printed."""

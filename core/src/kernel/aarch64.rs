@@ -21,6 +21,7 @@ pub(super) fn available() -> &'static [Backend] {
 fn has_dotprod() -> bool {
     const AT_HWCAP: core::ffi::c_ulong = 16;
     const ASIMDDP: core::ffi::c_ulong = 1 << 20;
+    // SAFETY: C libraries declare it so, and it does nothing but look a number up: any is allowed.
     unsafe extern "C" {
         safe fn getauxval(kind: core::ffi::c_ulong) -> core::ffi::c_ulong;
     }

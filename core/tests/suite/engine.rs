@@ -4,7 +4,7 @@ use crate::support::Random;
 use crate::support::model_file::{Architecture, Input, Layer, ModelFile, conv, dense};
 use crate::support::network::Network;
 use crate::urls;
-use phishcnn_core::{Backend, Error, Model, as_bytes_mut};
+use phishcnn_core::{Backend, Error, MAX_URL_LEN, Model, as_bytes_mut};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -429,6 +429,38 @@ fn scratch_too_small_or_misaligned() {
             assert_eq!(model.score(url, &mut bytes[shift..]), Err(Error::Misaligned), "{shift}");
         }
     }
+}
+
+/// Neither with the URL nor with how much of it the model reads.
+#[test]
+fn scratch_does_not_grow_with_the_input() {
+    let float = of_all_lengths(&architectures(), |architecture| architecture.build(1));
+    let integer =
+        of_all_lengths(&crate::int8::architectures(), |a| crate::support::int8::build(a, 1));
+    for of_lengths in float.into_iter().chain(integer) {
+        let models = of_lengths.each_ref().map(|file| Model::load(file).unwrap());
+        let lengths = models.each_ref().map(|m| (m.scratch_len(), m.bare_metal_scratch_len()));
+        assert_eq!(lengths, [lengths[0]; 3], "{}", models[0].layers());
+        // Many tiles, in just that.
+        let mut scratch = scratch(&models[2]);
+        let score = models[2].score(&[b'x'; 5_000], as_bytes_mut(&mut scratch)).unwrap();
+        assert!(!score.truncated);
+    }
+}
+
+/// Models of bytes, each reading 1, 256 and 65,536 of them.
+fn of_all_lengths(
+    architectures: &[Architecture],
+    build: impl Fn(&Architecture) -> ModelFile,
+) -> Vec<[Vec<u8>; 3]> {
+    let of_lengths = |architecture: &Architecture| match architecture.input {
+        Input::Bytes { tables, .. } => Some([1, 256, MAX_URL_LEN].map(|max| {
+            let input = Input::Bytes { max, tables };
+            build(&Architecture { input, ..architecture.clone() }).bytes()
+        })),
+        Input::Chars { .. } => None,
+    };
+    architectures.iter().filter_map(of_lengths).collect()
 }
 
 #[test]

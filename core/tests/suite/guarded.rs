@@ -50,7 +50,6 @@ fn models_of_all_layers() {
 
 #[test]
 fn the_embedded_model() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../weights/models");
-    let file = std::fs::read(format!("{folder}/phishcnn-compact.safetensors")).unwrap();
+    let file = crate::int8::released("phishcnn-compact");
     check(&file, &(1..=300).collect::<Vec<_>>());
 }

@@ -1,6 +1,8 @@
 //! The golden vectors of `tests/vectors`: written from the oracle, read by every surface's tests.
 
+use crate::int8::backends;
 use crate::scratch;
+use crate::support::int8::{self, Int8Network};
 use crate::support::model_file::{Architecture, Input, Layer, ModelFile, conv, dense};
 use crate::support::network::Network;
 use crate::support::tokens;
@@ -56,6 +58,54 @@ fn models() -> [(&'static str, ModelFile); 2] {
     keras.set("phishcnn.name", "keras-char-fixture");
     keras.set("phishcnn.thresholds", "phishing=0.072 suspicious=0.005");
     [("url-bytes", url_bytes), ("keras-char", keras)]
+}
+
+/// Of the last layers of the int8 models: a power of two, so that the logit has every bit of the sum.
+const SCALE: f32 = 1.0 / (1 << 20) as f32;
+
+/// Together every step that `docs/model-file.md` lists; in the first, more positions than a tile.
+fn int8_models() -> [(&'static str, ModelFile); 2] {
+    let layers = vec![
+        conv(5, 32, "relu"),
+        Layer::MaxPool { size: 2, ceil: true },
+        conv(3, 16, "tanh"),
+        Layer::Conv {
+            kernel: 3,
+            outputs: 16,
+            same: true,
+            dilation: 2,
+            activation: "relu",
+            add: true,
+        },
+        Layer::Pool("max+avg"),
+        dense(8, "relu"),
+        dense(8, ""),
+        dense(1, ""),
+    ];
+    let input = Input::Bytes { max: 300, tables: "bytes+parts+trigrams" };
+    let mut url_bytes = int8::build(&Architecture { input, width: 8, layers, output: "logit" }, 1);
+    url_bytes.set("phishcnn.name", "int8-url-bytes-fixture");
+    url_bytes.tensor_mut("d7.scale").data = SCALE.to_le_bytes().into();
+    let layers = vec![
+        Layer::Conv {
+            kernel: 5,
+            outputs: 16,
+            same: false,
+            dilation: 1,
+            activation: "",
+            add: false,
+        },
+        Layer::MaxPool { size: 4, ceil: false },
+        Layer::Flatten,
+        dense(8, "sigmoid"),
+        dense(2, ""),
+    ];
+    let input = Input::Chars { length: 48, canonical: false };
+    let mut keras =
+        int8::build(&Architecture { input, width: 8, layers, output: "sigmoid2 positive=1" }, 1);
+    keras.set("phishcnn.name", "int8-keras-char-fixture");
+    keras.tensor_mut("d4.scale").data = [SCALE.to_le_bytes(); 2].concat();
+    [("int8-url-bytes", url_bytes), ("int8-keras-char", keras)]
 }
 
 /// A text, how often another follows it.
@@ -149,8 +199,8 @@ fn unhex(text: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// What the oracle says about a URL.
-fn vector(network: &Network, (start, text, times): &(Vec<u8>, &str, usize)) -> Value {
+/// A URL, and how a vector tells it.
+fn told((start, text, times): &(Vec<u8>, &str, usize)) -> (Vec<u8>, Value) {
     let url = [&start[..], text.repeat(*times).as_bytes()].concat();
     let mut vector = match std::str::from_utf8(start) {
         Ok(text) => json!({"url": text}),
@@ -159,6 +209,25 @@ fn vector(network: &Network, (start, text, times): &(Vec<u8>, &str, usize)) -> V
     if *times > 0 {
         vector["repeat"] = json!({"text": text, "times": times});
     }
+    (url, vector)
+}
+
+/// The URL of a vector.
+fn url(vector: &Value) -> Vec<u8> {
+    let mut url = match &vector["url_hex"] {
+        Value::String(hex) => unhex(hex),
+        _ => vector["url"].as_str().unwrap().into(),
+    };
+    if let Value::Object(repeat) = &vector["repeat"] {
+        let times = repeat["times"].as_u64().unwrap() as usize;
+        url.extend(repeat["text"].as_str().unwrap().repeat(times).bytes());
+    }
+    url
+}
+
+/// What the oracle says about a URL.
+fn vector(network: &Network, url: &(Vec<u8>, &str, usize)) -> Value {
+    let (url, mut vector) = told(url);
     let (read, truncated) = match network.tokens(&url) {
         Ok(found) => found,
         Err(code) => {
@@ -198,13 +267,37 @@ fn document(name: &str, file: &ModelFile) -> Vec<Value> {
     vectors
 }
 
+/// The same for integers: the last layer's sum.
+fn int8_document(file: &ModelFile) -> Vec<Value> {
+    let network = Int8Network::read(&file.bytes());
+    let vector = |url| {
+        let (url, mut vector) = told(url);
+        match network.score(&url) {
+            Ok(logit) => {
+                let sum = logit / SCALE;
+                assert!(sum.abs() < (1 << 24) as f32, "{sum} is not exact in f32");
+                vector["sum"] = (sum as i32).into();
+            }
+            Err(code) => vector["error"] = code.into(),
+        }
+        vector
+    };
+    urls().iter().map(vector).collect()
+}
+
+fn documents() -> Vec<(&'static str, Vec<Value>, ModelFile)> {
+    let floats = models().map(|(name, file)| (name, document(name, &file), file));
+    let integers = int8_models().map(|(name, file)| (name, int8_document(&file), file));
+    floats.into_iter().chain(integers).collect()
+}
+
 /// `cargo test -p phishcnn-core --test suite -- --ignored write_vectors`
 #[test]
 #[ignore = "no test: writes tests/vectors, when their format changes"]
 fn write_vectors() {
-    for (name, file) in models() {
+    for (name, vectors, file) in documents() {
         std::fs::write(folder().join(format!("{name}.safetensors")), file.bytes()).unwrap();
-        let rows: Vec<String> = document(name, &file).iter().map(Value::to_string).collect();
+        let rows: Vec<String> = vectors.iter().map(Value::to_string).collect();
         let text = format!(
             "{{\"model\":\"{name}.safetensors\",\"vectors\":[\n{}\n]}}\n",
             rows.join(",\n")
@@ -237,10 +330,10 @@ fn same(a: &Value, b: &Value) -> bool {
 
 #[test]
 fn committed_vectors_are_the_oracles() {
-    for (name, file) in models() {
+    for (name, fresh, file) in documents() {
         let committed = std::fs::read(folder().join(format!("{name}.safetensors"))).unwrap();
         assert!(committed == file.bytes(), "{name}: run write_vectors");
-        let (committed, fresh) = (read_vectors(name), document(name, &file));
+        let committed = read_vectors(name);
         assert_eq!(committed.len(), fresh.len());
         for (a, b) in committed.iter().zip(&fresh) {
             assert!(same(a, b), "{name}: run write_vectors\n{a}\n{b}");
@@ -258,14 +351,7 @@ fn the_core_meets_the_vectors() {
         let scratch = as_bytes_mut(&mut scratch);
         let mut verdicts = std::collections::BTreeSet::new();
         for v in read_vectors(name) {
-            let mut url = match &v["url_hex"] {
-                Value::String(hex) => unhex(hex),
-                _ => v["url"].as_str().unwrap().into(),
-            };
-            if let Value::Object(repeat) = &v["repeat"] {
-                let times = repeat["times"].as_u64().unwrap() as usize;
-                url.extend(repeat["text"].as_str().unwrap().repeat(times).bytes());
-            }
+            let url = url(&v);
             let mut out = vec![Segment::default(); model.max_segments()];
             let got = model.explain(&url, scratch, &mut out);
             if let Some(code) = v["error"].as_u64() {
@@ -307,5 +393,30 @@ fn the_core_meets_the_vectors() {
             }
         }
         assert_eq!(verdicts.len(), 3, "{name} shows all verdicts");
+    }
+}
+
+/// To the bit, on every backend.
+#[test]
+fn the_core_meets_the_vectors_of_int8() {
+    for (name, backend) in ["int8-url-bytes", "int8-keras-char"]
+        .into_iter()
+        .flat_map(|name| backends().into_iter().map(move |backend| (name, backend)))
+    {
+        let file = std::fs::read(folder().join(format!("{name}.safetensors"))).unwrap();
+        let model = Model::load(&file).unwrap().with_backend(backend).unwrap();
+        let mut scratch = scratch(&model);
+        let mut sums = std::collections::BTreeSet::new();
+        for v in read_vectors(name) {
+            let got = model.score(&url(&v), as_bytes_mut(&mut scratch));
+            let got = got.map(|score| score.logit.to_bits()).map_err(Error::code);
+            let want = match v["error"].as_u64() {
+                Some(code) => Err(code as u16),
+                None => Ok((v["sum"].as_i64().unwrap() as f32 * SCALE).to_bits()),
+            };
+            assert_eq!(got, want, "{name} {} {v}", backend.as_str());
+            sums.insert(v["sum"].as_i64());
+        }
+        assert!(sums.len() > 40, "{name} says the same of everything: {sums:?}");
     }
 }

@@ -171,7 +171,7 @@ impl Int8Network {
             }
             let q = requantise(sum, self.tensor(name, "multiplier").unwrap()[o]);
             hidden.push(match (words.get(2), self.tensor(name, "table")) {
-                (_, Some(table)) => table[(q.clamp(-128, 127) + 128) as usize],
+                (_, Some(table)) => table[(q.clamp(-128, 127) + 128) as usize].clamp(-32767, 32767),
                 (Some(&"relu"), None) => q.clamp(0, 32767),
                 (_, None) => q.clamp(-32767, 32767),
             });
@@ -297,12 +297,14 @@ pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
                     add(&mut file, format!("d{i}.scale"), "F32", &[*outputs], data);
                 } else {
                     let curved = ["tanh", "sigmoid"].contains(activation);
-                    let reach = if curved { 60.0 } else { 12_000.0 };
+                    // Some beyond the table's ends, or 16 bits.
+                    let reach = if curved { 150.0 } else { 30_000.0 };
                     let multiplier = (2.0_f32.powi(32) / spread * reach) as i32;
                     let data = integers(vec![multiplier; *outputs]);
                     add(&mut file, format!("d{i}.multiplier"), "I32", &[*outputs], data);
                     if curved {
-                        let data = integers(around(256, random, 32_767.0));
+                        // Some beyond what 16 bits hold.
+                        let data = integers(around(256, random, 40_000.0));
                         add(&mut file, format!("d{i}.table"), "I32", &[256], data);
                     }
                     activations = 12_000.0;
