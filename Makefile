@@ -60,8 +60,13 @@ bench-service: binary wheel
 link:
 	core/tests/link_check/check.sh
 
+# Who only wants the wheel needs no more than this; `setup` brings it, too.
+.venv/bin/maturin:
+	tools/venv.sh
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r python/requirements-build.txt
+
 # The wheel as a user gets it, installed into .venv.
-wheel:
+wheel: .venv/bin/maturin
 	rm -rf target/wheels
 	.venv/bin/maturin build --quiet --release --manifest-path python/Cargo.toml --out target/wheels
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/phishcnn-*.whl

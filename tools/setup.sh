@@ -7,10 +7,8 @@ cd "$(dirname "$0")/.."
 
 if command -v apt-get >/dev/null; then
   apt_install gcc g++ libc6-dev
-  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 fi
-
-[ -x .venv/bin/python ] || python3 -m venv .venv
+tools/venv.sh
 # A changed lock installs again.
 cmp -s tools/requirements.lock .venv/phishcnn-lock || {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/requirements.lock
