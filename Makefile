@@ -63,7 +63,7 @@ link:
 # Who only wants the wheel needs no more than this; `setup` brings it, too.
 .venv/bin/maturin:
 	tools/venv.sh
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r python/requirements-build.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint tools/requirements.txt maturin
 
 # The wheel as a user gets it, installed into .venv.
 wheel: .venv/bin/maturin
