@@ -224,6 +224,14 @@ def starts_and_answers(command, folder, environment):
     assert process.wait() == 0, said
 
 
+def test_the_wheel_needs_nothing_before_it(tmp_path):
+    """In a clone that has no .venv. (The tests themselves run behind `make setup`, which would hide what is missing.)"""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    said = subprocess.run(["make", "--dry-run", "wheel"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    venv, install, *_, build, into = said.stdout.splitlines()
+    assert venv == "tools/venv.sh" and install.split()[-1] == "maturin" and "maturin build" in build and ".whl" in into
+
+
 def test_output_is_compared():
     assert same("a 1 b\n", ["a … b"]) and not same("a 1 c\n", ["a … b"])
     assert (

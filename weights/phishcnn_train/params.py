@@ -78,6 +78,8 @@ class Params:
         buckets = params.train["buckets"]
         if buckets != sorted(buckets) or buckets[-1] < params.max_length:
             raise ParamsError(f"{path}: train.buckets must rise to at least {params.max_length}, the input's length")
+        if type(params.train["patience"]) is not int or params.train["patience"] < 1:
+            raise ParamsError(f"{path}: train.patience must be a number of epochs, 1 or more")
         sources = params.weights["sources"]
         if not isinstance(sources, dict) or not all(type(f) in (int, float) and f >= 0 for f in sources.values()):
             raise ParamsError(f"{path}: weights.sources must give each source a factor of 0 or more")

@@ -18,6 +18,7 @@ def test_ours_are_complete(name):
         ("purpose =", "aim =", "missing .*purpose.* unknown .*aim"),
         ("max=256", "max=300", "buckets must rise to at least 300"),
         ("[train]", "[train", "bad.toml"),
+        ("patience = 3", "patience = 0", "train.patience must be a number of epochs, 1 or more"),
         ("sources = {", "sources = { a = -1", "weights.sources must give each source a factor"),
         ("blend = [", "blend = [0, ", "train.blend must be a list of shares"),
         ("blend = [", 'blend = ["0.5", ', "train.blend must be a list of shares"),
