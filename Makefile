@@ -21,7 +21,7 @@ setup:
 	./tools/setup.sh
 
 lint: setup lint-text ## formatters and linters
-	cargo fmt --all --check
+	for manifest in $$(git ls-files '*/Cargo.toml'); do cargo fmt --manifest-path $$manifest --check || exit 1; done
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
 # All but Rust; seconds.

@@ -4,6 +4,8 @@ the network cut off behind one layer and behind the next, medians of turns; for 
 Beside it the multiply-adds that are done (the third convolution leaves out groups of four zeros) and their share of
 the processor's peak, from its clock in GHz and how many products of 64 bytes it does in a cycle (Zen 4: one, Zen 5:
 two): `python layers.py [GHZ PRODUCTS]`.
+
+`python layers.py --write FOLDER` writes the cut networks, f32 and int8, for criterion (`make -C benches bench`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from phishcnn_train.export import encode, read  # noqa: E402
 from urls import urls  # noqa: E402
 
 TOKENS, URLS, TURNS = 64, 2000, 25
+F32 = ROOT / "weights/models/f32/phishcnn-compact.safetensors"
 PARTS = ("form, tokens, embedding, call", "first convolution", "second convolution", "third convolution, dense layers")
 
 
@@ -34,24 +37,38 @@ def of_length(model: phishcnn.Model) -> list[str]:
     return [made[i] for i in np.flatnonzero(lengths == TOKENS)[:URLS]]
 
 
-def main() -> None:
-    peak = 64e3 * float(sys.argv[1]) * int(sys.argv[2]) if len(sys.argv) > 1 else None  # multiply-adds in a microsecond
-    embedded = phishcnn.Model()
-    some = of_length(embedded)
-    tensors, metadata = read(ROOT / "weights/models/f32/phishcnn-compact.safetensors")
+def cut_off(folder: Path, urls: list[str]) -> list[Path]:
+    """The int8 forms of the compact network up to the embedding, the first and the second convolution, each with a
+    pooling layer and one dense unit behind it: FOLDER/int8/LAYER.safetensors, and beside them FOLDER/f32/. The URLs
+    give the ranges of int8."""
+    tensors, metadata = read(F32)
     metadata = {key: value for key, value in metadata.items() if key not in ("phishcnn.golden", "phishcnn.reference")}
     lines = metadata["phishcnn.layers"].split("; ")
-    models = []
+    paths = []
+    for names, keep in ((("embed",), 1), (("embed", "c1"), 3), (("embed", "c1", "c2"), 5)):
+        cut = {key: tensor for key, tensor in tensors.items() if key.split(".")[0] in names}
+        width = cut[f"{names[-1]}.bias"].shape[0] if keep > 1 else cut["embed.bytes"].shape[1]
+        cut |= {"d2.weight": np.ones((width, 1), "<f4"), "d2.bias": np.zeros(1, "<f4")}
+        said = metadata | {"phishcnn.layers": "; ".join([*lines[:keep], "pool max", "dense d2"])}
+        rounded = quantize.quantised(cut, said, [url.encode() for url in urls])[0]
+        for kind, some in (("f32", cut), ("int8", rounded)):
+            path = folder / kind / f"{names[-1]}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode(some, said))
+        paths.append(path)
+    return paths
+
+
+def main() -> None:
+    embedded = phishcnn.Model()
+    some = of_length(embedded)
+    if sys.argv[1:2] == ["--write"]:
+        cut_off(Path(sys.argv[2]), some)
+        return
+    peak = 64e3 * float(sys.argv[1]) * int(sys.argv[2]) if len(sys.argv) > 1 else None  # multiply-adds in a microsecond
+    tensors, metadata = read(F32)
     with tempfile.TemporaryDirectory() as folder:
-        for names, keep in ((("embed",), 1), (("embed", "c1"), 3), (("embed", "c1", "c2"), 5)):
-            cut = {key: tensor for key, tensor in tensors.items() if key.split(".")[0] in names}
-            width = cut[f"{names[-1]}.bias"].shape[0] if keep > 1 else cut["embed.bytes"].shape[1]
-            cut |= {"d2.weight": np.ones((width, 1), "<f4"), "d2.bias": np.zeros(1, "<f4")}
-            said = metadata | {"phishcnn.layers": "; ".join([*lines[:keep], "pool max", "dense d2"])}
-            path = Path(folder, f"{keep}.safetensors")
-            path.write_bytes(encode(quantize.quantised(cut, said, [url.encode() for url in some])[0], said))
-            models.append(phishcnn.Model.load(str(path)))
-        models.append(embedded)
+        models = [*(phishcnn.Model.load(str(path)) for path in cut_off(Path(folder), some)), embedded]
     times: list[list[float]] = [[] for _ in models]
     for _ in range(TURNS):
         for model, taken in zip(models, times, strict=True):

@@ -1,4 +1,5 @@
-//! `cargo bench`: loading, one URL at each length, a batch, on each backend of the machine.
+//! `cargo bench`: loading, one URL at each length, a batch, on each backend of the machine, and the
+//! compact network cut off behind each layer.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use phishcnn_benches::{Aligned, model_file, urls};
@@ -62,11 +63,33 @@ fn score(c: &mut Criterion) {
     }
 }
 
+/// The network up to a layer, pooled; what one more layer takes is the difference to the next.
+fn layers(c: &mut Criterion) {
+    for kind in ["f32", "int8"] {
+        let mut group = c.benchmark_group(format!("64 bytes, {kind}, up to"));
+        let cut = ["embed", "c1", "c2"]
+            .map(|layer| (layer, format!("layers/{kind}/{layer}.safetensors")));
+        for (layer, name) in cut.into_iter().chain([("the logit", format!("{kind}.safetensors"))]) {
+            let file = Aligned::new(&model_file(&name));
+            let model = Model::load(file.bytes()).unwrap();
+            let mut scratch = scratch(&model);
+            let urls = urls(64);
+            let mut urls = urls.iter().cycle();
+            group.bench_function(layer, |b| {
+                b.iter(|| {
+                    let url = urls.next().unwrap();
+                    model.score(black_box(url), as_bytes_mut(&mut scratch)).unwrap()
+                });
+            });
+        }
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots().sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(500));
-    targets = load, score
+    targets = load, score, layers
 }
 criterion_main!(benches);

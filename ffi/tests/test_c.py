@@ -27,9 +27,9 @@ def test_every_function_and_every_error(package, tmp_path, name):
 def test_scores_are_the_cores_bit_by_bit(package, answers, tmp_path, name):
     program = package.compile(C / "vectors.c", tmp_path / "vectors", **BUILDS[name])
     # The embedded model answers the URLs of url-bytes as well.
-    files = ["url-bytes", "url-bytes", "keras-char"]
+    files = ["url-bytes", "url-bytes", "keras-char", "int8-url-bytes", "int8-keras-char"]
     count = sum(len(json.loads((VECTORS / f"{file}.json").read_text())["vectors"]) for file in files)
-    assert f"{count} answers of 3 models" in run(program, answers)
+    assert f"{count} answers of {len(files)} models" in run(program, answers)
 
 
 def test_a_wrong_bit_is_seen(package, answers, tmp_path):

@@ -51,6 +51,18 @@ def test_tokens_and_segments_are_those_of_the_oracle(vectors: Vectors):
         assert contributions == pytest.approx([s[3] for s in row["segments"]], abs=2e-4)
 
 
+@pytest.mark.parametrize("name", ["int8-url-bytes", "int8-keras-char"])
+def test_integers_are_those_of_the_oracle(name: str):
+    vectors = Vectors(name)
+    scores = phishcnn.Model.load(vectors.model).score_batch(vectors.urls)
+    assert scores.errors.tolist() == [row.get("error", 0) for row in vectors.rows]
+    good = [(i, row) for i, row in enumerate(vectors.rows) if "error" not in row]
+    assert len(good) > 50
+    for i, row in good:
+        # A power of two below the sum: nothing is rounded, and nothing may differ.
+        assert float(scores.logit[i]) * (1 << 20) == row["sum"], row
+
+
 def test_every_way_in_gives_the_bits_of_the_core(vectors: Vectors, core_lines):
     expected = core_lines(vectors.urls, vectors.model)
     model = phishcnn.Model.load(vectors.model)

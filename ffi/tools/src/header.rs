@@ -105,7 +105,10 @@ fn constants() -> Result<String, Box<dyn error::Error>> {
     writeln!(out, "#define PHISHCNN_VERSION_NUMBER {all}\n")?;
 
     let model = Model::load(phishcnn_weights::COMPACT).map_err(|e| e.to_string())?;
-    writeln!(out, "/* Scratch memory that the embedded model needs, in bytes: less on bare metal, where a")?;
+    writeln!(
+        out,
+        "/* Scratch memory that the embedded model needs, in bytes: less on bare metal, where a"
+    )?;
     writeln!(out, " * model computes fewer positions at once. */")?;
     writeln!(
         out,

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub fn print() -> Result<(), Box<dyn error::Error>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../core/tests/vectors");
     let folder = folder.canonicalize()?;
-    for name in ["url-bytes", "keras-char"] {
+    for name in ["url-bytes", "keras-char", "int8-url-bytes", "int8-keras-char"] {
         let urls =
             urls(&serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json")))?)?)
                 .ok_or("a vector is not as its README says")?;
