@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { URL_MAX = 65536 * 3, MAX_SEGMENTS = 256 };
+enum { URL_MAX = 65536 * 3, MAX_SEGMENTS = 300 };
 
 static phishcnn_model model;
 static PHISHCNN_ALIGNED unsigned char scratch[1 << 20];
