@@ -12,6 +12,7 @@ such rows flags every bank. Two kinds of rows are made from the training rows al
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
@@ -73,6 +74,8 @@ MOST = 24  # pages of a domain that is no brand, at most: two for each collectio
 MOST_IMITATED = 120  # pages of a brand: one for every two domains that imitate it, between `MOST` and this
 LISTS = 3  # collections that make a domain well known
 IMITATED = 20  # registered domains of phishing whose hosts carry a name: its owner is a brand
+COPIED = 3  # registered domains of imitations that share a path before it counts as the brand's own
+COPIES = 0.3  # of a brand's pages have such a path, where it has any
 MISREPORTED = 3  # phishing rows on a brand's own domain that are taken for mistaken reports
 KNOWN_SITES = Path(__file__).resolve().parents[1] / "known_sites.txt"
 SOURCE = "known_sites"  # of the rows that the list gives
@@ -151,23 +154,36 @@ def sign_in_pages(rows: Rows, rng: Random) -> Rows:
     return copies(rows, picked, urls, TAG)
 
 
-def imitators(rows: Rows, names: set[str]) -> dict[str, int]:
-    """Name → number of registered domains of phishing that have it in a host: as a label, or as one or two of
-    the words that hyphens part a label into."""
-    found: dict[str, set[str]] = defaultdict(set)
+def imitations(rows: Rows, names: set[str]) -> dict[str, list[int]]:
+    """Name → phishing rows that have it in the host: as a label, or as one or two of the words that hyphens part a
+    label into."""
+    found: dict[str, list[int]] = defaultdict(list)
     for i in np.flatnonzero(rows.labels == 1).tolist():
+        words = set()
         for label in host_of(rows.urls[i]).decode("latin-1").split("."):
-            words = label.split("-")
-            pairs = [f"{a}-{b}" for a, b in zip(words, words[1:], strict=False)]
-            for name in names.intersection([*words, *pairs]):
-                found[name].add(rows.groups[i])
-    return {name: len(domains) for name, domains in found.items()}
+            parts = label.split("-")
+            words.update([*parts, *(f"{a}-{b}" for a, b in zip(parts, parts[1:], strict=False))])
+        for name in names & words:
+            found[name].append(i)
+    return found
+
+
+def copied_paths(rows: Rows, found: list[int]) -> list[str]:
+    """Paths that imitations of one brand under at least `COPIED` registered domains have in common, most often those of
+    the pages that they copy."""
+    domains: dict[str, set[str]] = defaultdict(set)
+    for i in found:
+        path = re.split(rb"[?#]", phishcnn.canonicalize(rows.urls[i]).partition(b"/")[2])[0]
+        if path and path.isascii():
+            domains[path.decode()].add(rows.groups[i])
+    return sorted(path for path, groups in domains.items() if len(groups) >= COPIED)
 
 
 class Known(NamedTuple):
     pages: int  # to make
     rows: list[int]  # its honest ones
     brand: bool  # imitated
+    paths: list[str]  # of its imitations, `copied_paths`
 
 
 def well_known(rows: Rows) -> dict[str, Known]:
@@ -182,20 +198,21 @@ def well_known(rows: Rows) -> dict[str, Known]:
         elif group:
             members[group].append(i)
     names = {g: g.partition(".")[0] for g in members if len(g.partition(".")[0]) > 3}
-    imitated = imitators(rows, set(names.values()))
+    imitated = imitations(rows, set(names.values()))
     chosen = {}
     for group, found in sorted(members.items()):
         sources = {rows.sources[i] for i in found} - {""}
-        imitations = imitated.get(names.get(group, ""), 0)
+        copies_of_it = imitated.get(names.get(group, ""), [])
+        imitators = len({rows.groups[i] for i in copies_of_it})
         listed = SOURCE in sources
-        brand = listed or imitations >= IMITATED
+        brand = listed or imitators >= IMITATED
         if not brand and len(sources) < LISTS:
             continue
         if not listed and phishing[group] > max(len(found), MISREPORTED if brand else 0):
             continue
         if group_of(f"http://login.{group}/".encode()) == group:
-            pages = min(MOST_IMITATED, max(MOST, imitations // 2)) if brand else min(MOST, 2 * len(sources))
-            chosen[group] = Known(pages, found, brand)
+            pages = min(MOST_IMITATED, max(MOST, imitators // 2)) if brand else min(MOST, 2 * len(sources))
+            chosen[group] = Known(pages, found, brand, copied_paths(rows, copies_of_it) if brand else [])
     return chosen
 
 
@@ -244,12 +261,12 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
     ]
     seen = sub_domains(rows)
     picked, urls, hosts, copied = [], [], [], []
-    for group, (pages, members, _) in well_known(rows).items():
+    for group, (pages, members, _, paths) in well_known(rows).items():
         for _ in range(pages):
             i = rng.choice(members)
             own = host_of(rows.urls[i])
             host = own.decode() if own.isascii() and rng.random() < 0.5 else f"{sub_domain(rng, seen)}.{group}"
-            path = page(rng, group)
+            path = f"/{rng.choice(paths)}" if paths and rng.random() < COPIES else page(rng, group)
             picked.append(i)
             urls.append(f"https://{host}{path}".encode())
             if bare:
