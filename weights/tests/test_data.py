@@ -13,7 +13,7 @@ from phishcnn_train.__main__ import main
 from phishcnn_train.data import DataError, Rows, pool, read_rows, select
 from phishcnn_train.groups import group_of, host_of, split
 from phishcnn_train.params import Params
-from phishcnn_train.prepare import canonical, clean, held_out, prepare
+from phishcnn_train.prepare import HABIT, canonical, clean, habits, held_out, prepare
 from phishcnn_train.teach import taught
 from phishcnn_train.tokens import sampling, tokens_of, weigh
 
@@ -75,6 +75,39 @@ def test_clean_drops_duplicates_contradictions_and_one_sided_rows(tmp_path):
     (tmp_path / "a").write_text("".join(f"{label}\t{url}\n" for label, url in urls))
     kept = clean(read_rows(tmp_path / "a"), log=lambda _: None)
     assert kept.urls == [b"http://www.a.org/", b"http://e.org/monkey=1", b"http://f.org/"]
+
+
+@pytest.mark.parametrize("name", ["access_token", "Signature", "PWD", "apikey"])
+def test_parameters_that_were_filtered_from_one_class_alone(tmp_path, name):
+    (tmp_path / "a").write_text(f"1\thttp://a.org/?x=1&{name}=2\n1\thttp://b.org/?my{name}=2\n0\thttp://c.org/\n")
+    assert clean(read_rows(tmp_path / "a"), log=lambda _: None).urls == [
+        f"http://b.org/?my{name}=2".encode(),
+        b"http://c.org/",
+    ]
+
+
+def test_what_a_collector_chose_is_left_out_behind_its_first_rows(tmp_path):
+    n = HABIT + 5
+
+    def dropped(*lines: str) -> list[bytes]:
+        other = [f"0\thttps://o{i}.org/?page={i}\tother\t\to{i}.org" for i in range(3 * n)]
+        rows = rows_of(tmp_path, [*lines, *other])
+        return [rows.urls[i] for i in np.flatnonzero(habits(rows))]
+
+    def found(source: str, query: str, label: int = 0) -> list[str]:
+        hosts = [f"{source or 'none'}{i}.org" for i in range(n)]
+        return [f"{label}\thttps://{host}/{query}\t{source}\t\t{host}" for host in hosts]
+
+    chosen = found("bangs", "?q=python+csv")
+    assert dropped(*chosen) == [f"https://bangs{i}.org/?q=python+csv".encode() for i in range(HABIT, n)]
+    assert dropped(*chosen[:HABIT]) == []
+    assert dropped(*chosen, *found("links", "#q=python+csv")) == []  # nobody's choice
+    assert dropped(*found("", "?q=python+csv")) == []  # no source to compare with
+    assert dropped(*found("feed", "?q=python+csv", 1)) == []  # a campaign
+    one_domain = [f"0\thttps://a.org/{i}?q=python+csv\tbangs\t\ta.org" for i in range(n)]
+    assert dropped(*one_domain) == []
+    alone = rows_of(tmp_path, chosen)
+    assert not habits(alone).any()  # a single collection
 
 
 def test_prepare_weighs_and_finds_parts(tmp_path, compact):
@@ -284,6 +317,22 @@ def test_well_known_domains_get_sub_domains_that_others_have(tmp_path):
     made = sign_in.made(rows, seed=1)
     hosts = [url for url in made.take(made.tagged(sign_in.WELL_KNOWN)).urls if b"//ebank" in url]
     assert hosts and all(group_of(url) == "bank.com" for url in hosts)
+
+
+def test_a_brand_gets_the_paths_that_its_imitations_share(tmp_path):
+    lines = ["0\thttps://my-pay.com/\tlist\t\tmy-pay.com", "1\tevil.top\tfeed\t\tevil.top"]
+    lines += [f"1\thttp://my-pay.d{i}.top/web/Entry01?id={i}\tfeed\t\td{i}.top" for i in range(sign_in.IMITATED)]
+    lines += ["1\thttp://my-pay.d0.top/kit/\tfeed\t\td0.top", "1\thttp://my-pay.d1.top/kit/\tfeed\t\td1.top"]
+    lines += [f"1\thttp://other.d{i}.top/x\tfeed\t\td{i}.top" for i in range(sign_in.IMITATED)]
+    rows = rows_of(tmp_path, lines)
+    assert sign_in.well_known(rows)["my-pay.com"].paths == ["web/Entry01"]
+    made = sign_in.made(rows, seed=1)
+    known = made.take(made.tagged(sign_in.WELL_KNOWN))
+    copied = [url for url in known.urls if url.endswith(b"/web/Entry01")]
+    assert 0 < len(copied) < len(known) == sign_in.MOST
+    assert all(group_of(url) == "my-pay.com" for url in known.urls)
+    imitations = made.take(made.tagged(sign_in.IMITATION)).urls
+    assert any(url.endswith(b"evil.top/web/Entry01") for url in imitations)
 
 
 def test_every_listed_site_gets_pages():
