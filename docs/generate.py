@@ -35,12 +35,21 @@ SETS = {
     "test_domains": "unseen domains, before the cut-off",
     "cross_openphish": "another feed",
 }
+
+
+def rows_of(name: str) -> str:
+    """The words "the rows", and of which day where the baselines' paragraph of weights/DATA.md names the model."""
+    told = re.findall(r"^Baselines: .*?(?=\n\n|\Z)", (ROOT / "weights/DATA.md").read_text(), re.M | re.S)
+    days = [re.findall(r"\d{4}-\d\d-\d\d", text)[0] for text in told if f"`{name}`" in text]
+    return " of ".join(["the rows", *days])
+
+
 MODELS = {
     f"models/{EMBEDDED}": f"**`{EMBEDDED}`** (embedded)",
     "models/phishcnn-large": "`phishcnn-large`, for servers",
-    "models/dephides-retrained": "`dephides-retrained`: the published architecture, retrained on 120,000 of the rows",
-    "baselines/ngrams": "hashed 2–5-grams + logistic regression, on the rows of 2026-11-24",
-    "baselines/trees": "boosted trees on lexical features, on the rows of 2026-11-24",
+    "models/dephides-retrained": f"`dephides-retrained`: the published architecture, retrained on 120,000 of {rows_of('dephides-retrained')}",
+    "baselines/ngrams": f"hashed 2–5-grams + logistic regression, on {rows_of('ngrams')}",
+    "baselines/trees": f"boosted trees on lexical features, on {rows_of('trees')}",
     "baselines/dephides-published": "the published weights as they are",
 }
 Json = dict[str, Any]
@@ -52,9 +61,15 @@ def metrics(name: str = f"models/{EMBEDDED}") -> Json:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def environment() -> dict[str, str]:
+    """What the product's programs are started with: no setting of the shell (PHISHCNN_*) may change what is quoted."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PHISHCNN_")}
+    return {**kept, "COLUMNS": "100", "NO_COLOR": "1"}
+
+
 def binary(*arguments: str | Path) -> str:
-    width = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    return subprocess.run([BINARY, *arguments], check=True, capture_output=True, text=True, env=width).stdout
+    command = [BINARY, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -252,7 +267,7 @@ def help_texts() -> str:
 def openapi() -> Json:
     """As a running service hands it out."""
     command = [str(BINARY), "serve", "--listen", "127.0.0.1:0", "--feedback", "none"]
-    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     try:
         assert service.stderr
         for line in service.stderr:

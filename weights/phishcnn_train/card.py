@@ -9,8 +9,9 @@ from pathlib import Path
 from . import network
 from .data import DataError, read_json
 from .export import FLOAT, parent_of, read
-from .metrics import BASE_RATES, share
+from .metrics import BASE_RATES, FPRS, share
 from .params import Params
+from .tables import THRESHOLDS, recall, seen_pages
 from .train import TIE
 from .typed import Figures
 
@@ -33,13 +34,21 @@ def _within(hits: int, rows: int) -> str:
     return f"{_share(found['share'])} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
 
 
-def _recall(point: Figures) -> str:
-    if point["resolvable"]:
-        return f"{_share(point['recall'])} ({100 * point['low']:.1f}–{100 * point['high']:.1f})"
-    if "indicative" not in point:
-        return "–"
-    few = point["indicative"]
-    return f"not resolvable: {_share(few['recall'])} with {few['fp']} rows flagged"
+def _recall(point: Figures | None) -> str:
+    figure = recall(point)
+    return figure if isinstance(figure, str) else f"{figure[0]} ({figure[1]})"
+
+
+def parameters(model: Path, metrics: Figures) -> str:
+    """The numbers in the model file, by its metrics or, without them, its tensors; of an int8 model those of its f32
+    parent, too."""
+    parent = parent_of(model)
+    count = metrics.get("cost", {}).get("parameters") or _size(model)
+    return f"{count:,}" + (f" in the file, with int8's scales; {_size(parent):,} were trained" if parent else "")
+
+
+def _size(model: Path) -> int:
+    return sum(int(tensor.size) for name, tensor in read(model)[0].items() if name != "chars")
 
 
 def history_of(model: Path) -> list[Figures]:
@@ -84,16 +93,18 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
             ]
             lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
         lines += ["", "### Hard negatives of `test`", ""]
-        lines += ["Legitimate rows with each tag that are flagged.", ""]
+        lines += ["Legitimate rows with each tag that are flagged: number, and share with 95 % interval.", ""]
         lines += ["| tag | rows | at `phishing` | at `suspicious` |", "|---|---|---|---|"]
         for tag, c in test["slices"]["tag"].items():
             if c["legitimate_rows"]:
-                told = [_share(c["flagged"][t] / c["legitimate_rows"]) for t in ("phishing", "suspicious")]
+                told = [f"{c['flagged'][t]:,}: {_within(c['flagged'][t], c['legitimate_rows'])}" for t in THRESHOLDS]
                 lines.append(f"| {tag} | {c['legitimate_rows']:,} | " + " | ".join(told) + " |")
     if "top_sites" in metrics:
         top = metrics["top_sites"]
         lines += ["", "### Pages of the best-known sites", ""]
         lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`)."]
+        if seen_pages(metrics["model"]):
+            lines += ["What the networks behind this one had seen of them is told under Data."]
         if not params or params.augment["well_known"] > 0:
             lines += [
                 f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"
@@ -103,7 +114,7 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
         lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
         domains = [(f"on domains {name}", c) for name, c in top["domain"].items()]
         for kind, c in [*top["kind"].items(), ("all", top["all"]), *domains]:
-            told = [_of(c["flagged"][t], c["rows"]) for t in ("phishing", "suspicious")]
+            told = [_of(c["flagged"][t], c["rows"]) for t in THRESHOLDS]
             lines.append(f"| {kind} | " + " | ".join(told) + " |")
     if "evasion" in metrics:
         lines += ["", "### Changed URLs", ""]
@@ -114,7 +125,7 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
             for name, c in found.items():
                 told = [
                     f"{_share(c[t]['before'] / c['rows'])} → {_within(c[t]['after'], c['rows'])}" if c["rows"] else "–"
-                    for t in ("phishing", "suspicious")
+                    for t in THRESHOLDS
                 ]
                 lines.append(f"| {side} | {name} | {c['rows']:,} | " + " | ".join(told) + " |")
     if "relations" in metrics:
@@ -168,7 +179,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
         f"| Input | `{meta['phishcnn.input']}` |",
         f"| Layers | `{meta['phishcnn.layers']}` |",
         f"| Output | `{meta['phishcnn.output']}` |",
-        f"| Parameters | {sum(v.size for v in weights.values()):,} |",
+        f"| Parameters | {parameters(model, metrics)} |",
         f"| Multiply-adds | {network.multiply_adds(layers, weights, positions):,} for {positions} tokens |",
         f"| Calibration `a b` | `{meta['phishcnn.calibration']}` at base rate 0.5 |",
         f"| Thresholds (logits) | `{meta['phishcnn.thresholds']}`, at FPR 0.1 % and 1 % of the validation rows |",
@@ -183,18 +194,23 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
     if params:
         run, history = params.train, history_of(model)
         rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
-        kept = kept_point(history, params.start)
-        lines.append(
-            f"| Training | {rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']} (`{params.path.name}`){kept} |"
+        training = (
+            f"{rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']}"
+            f" (`{params.path.name}`){kept_point(history, params.start)}"
         )
+        if params.version != meta["phishcnn.version"]:  # the recipe has gone on: the history alone is of this model
+            kept = kept_point(history, "")
+            training = f"{len(history)} epochs{kept}; `{params.path.name}` has become that of {params.version}"
+        lines.append(f"| Training | {training} |")
     if params:
         lines += ["", "## Data", "", (params.path.parent / params.data).read_text().strip()]
     lines += ["", "## Results", ""]
     lines += [
-        "Recall with its 95 % interval at the ROC point of each set itself, and what the released thresholds give there.",
+        "Recall in per cent at the ROC point of each set itself; in brackets its 95 % interval, and phishing rows found /"
+        " legitimate rows flagged. Where fewer than 20 of those are expected to be flagged, the rate is not resolvable.",
         "",
-        "| set | rows of | phishing / legitimate | AUC | recall at FPR 1 % | at 0.1 % | at 0.01 % | `phishing` threshold: recall, FPR | `suspicious`: recall, FPR | calibration error |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| set | rows of | phishing / legitimate | AUC | recall at FPR 1 % | at 0.1 % | at 0.01 % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, entry in metrics["sets"].items():
         report = entry["engine"]
@@ -203,9 +219,19 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
             f"`{entry['rows_of']}`",
             f"{report['phishing_rows']:,} / {report['legitimate_rows']:,}",
             "–" if report["auc"] is None else f"{report['auc']:.4f}",
+            *(_recall(report["recall_at_fpr"].get(rate)) for rate in FPRS),
         ]
-        cells += [_recall(report["recall_at_fpr"][f]) for f in ("0.01", "0.001", "0.0001")]
-        for threshold in ("phishing", "suspicious"):
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "What the released thresholds give there:",
+        "",
+        "| set | `phishing`: recall, FPR | `suspicious`: recall, FPR | calibration error |",
+        "|---|---|---|---|",
+    ]
+    for name, entry in metrics["sets"].items():
+        report, cells = entry["engine"], [name]
+        for threshold in THRESHOLDS:
             c = report["confusion"][threshold]
             cells.append(
                 ", ".join(_share(a / (a + b)) if a + b else "–" for a, b in ((c["tp"], c["fn"]), (c["fp"], c["tn"])))

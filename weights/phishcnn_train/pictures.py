@@ -419,12 +419,17 @@ def _evasion(all_metrics: Figures, main: str) -> Any:
     return figure
 
 
+OLDER = "Some baselines learned from older rows; the tables name their day."
 PICTURES = {
-    "roc": (_roc, "All models on the same rows of <code>test</code>. Dotted: false-positive rates of 0.1 % and 1 %."),
+    "roc": (
+        _roc,
+        "All models on the same rows of <code>test</code>. Dotted: false-positive rates of 0.1 % and 1 %. " + OLDER,
+    ),
     "sets": (_sets, "The embedded model on each set, with 95 % intervals of recall and threshold together."),
     "precision_recall": (
         _precision,
-        "What a flag is worth where phishing is rare: precision on <code>test</code>, re-weighted to each base rate.",
+        "What a flag is worth where phishing is rare: precision on <code>test</code>, re-weighted to each base rate. "
+        + OLDER,
     ),
     "calibration": (_calibration, "Probability told against share of phishing, both classes weighing one half."),
     "scores": (_scores, "Distribution of the logits of both classes, and the released thresholds."),

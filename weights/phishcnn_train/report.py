@@ -10,11 +10,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 
-from .pictures import PICTURES, SETS, TITLES, called, digest, draw
+from . import tables
+from .pictures import PICTURES, TITLES, digest, draw
+from .tables import SHORT, THRESHOLDS, Cell, Table, title
 from .typed import Figures
 from .urlparts import Parts
 
@@ -36,9 +39,10 @@ main{max-width:1060px;margin:0 auto;padding:2rem 1.2rem 4rem}
 h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.6rem 0 .5rem;padding-top:.6rem;border-top:1px solid var(--line)}
 p{margin:.4rem 0 .8rem;max-width:70ch}.dim,figcaption{color:var(--dim);font-size:.9em}
 figure{margin:1rem 0}figure img{width:100%;height:auto;border:1px solid var(--line);border-radius:6px}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.88rem;width:100%}
+.wide{overflow-x:auto}.wide th:first-child,.wide td:first-child{position:sticky;left:0;max-width:40vw}
+td:first-child{background:#fff}table{border-collapse:collapse;font-size:.88rem;width:100%}
 th,td{padding:.35rem .55rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-th{background:var(--soft);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th{background:var(--soft);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}td.n small,td:first-child small{display:block;white-space:normal}
 tr.main td{background:#fdf3f1;font-weight:600}small{color:var(--dim);font-weight:400}
 code{background:var(--soft);padding:.05em .3em;border-radius:3px}
 .tiles{display:flex;flex-wrap:wrap;gap:.8rem;margin:1.2rem 0}
@@ -49,12 +53,23 @@ code{background:var(--soft);padding:.05em .3em;border-radius:3px}
 """
 
 
-def _cell(point: Figures | None) -> str:
-    if not point:
-        return "–"
-    if point["resolvable"]:
-        return f"{100 * point['recall']:.1f} <small>{100 * point['low']:.1f}–{100 * point['high']:.1f}</small>"
-    return "<small>not resolvable</small>"
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return _code(cell)
+    counts = re.sub(" (/|of) ", "\u00a0\\1\u00a0", cell[1])  # lines break between interval and counts
+    return f"{_code(cell[0])}<small>{_code(counts)}</small>"
+
+
+def _code(text: str) -> str:
+    """HTML of plain text with `code`."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+def _section(table: Table, main: str) -> str:
+    head = [_code(table.head[0]), *(f">{_code(name)}" for name in table.head[1:])]
+    rows = [("main" if of == main else "", [_cell(cell) for cell in cells]) for of, cells in table.rows]
+    told = f"<p class=dim>{_code(table.told)}</p>" if table.told else ""
+    return f"<h3>{_code(table.title)}</h3>{told}{_table(head, rows)}"
 
 
 def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
@@ -70,29 +85,41 @@ def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
-def _comparison(all_metrics: Figures, main: str) -> str:
-    sets = [s for s in SETS if s in all_metrics[main]["sets"]]
-    parts = []
-    for rate, title in (("0.01", "1 %"), ("0.001", "0.1 %")):
-        rows = []
-        for name, m in all_metrics.items():
-            cells = [html.escape(called(name))]
-            for s in sets:
-                entry = m["sets"].get(s)
-                same = entry and entry["sha256"] == all_metrics[main]["sets"][s]["sha256"]
-                cell = _cell(entry["engine"]["recall_at_fpr"][rate] if entry else None)
-                cells.append(cell if same or not entry else f"{cell} <small>(other rows)</small>")
-            rows.append(("main" if name == main else "", cells))
-        parts.append(f"<h3>Recall at a false-positive rate of {title}, per cent, with 95 % interval</h3>")
-        parts.append(_table(["model", *(f">{SETS[s]}" for s in sets)], rows))
-    given = [(n, m["training"]) for n, m in all_metrics.items() if "training" in m]
-    for name, training in given:
-        parts.append(
-            f"<p class=dim><b>{html.escape(called(name))}</b> was given {training['rows']:,} cleaned rows, the network's"
-            f" weights, and {html.escape(training['given'])}. Chosen: {html.escape(json.dumps(training['chosen']))} of"
-            f" {training['tried']} tried; {training['seconds']:,} s on one thread, {training['peak_memory_mib']:,} MiB.</p>"
-        )
-    return "\n".join(parts)
+THRESHOLD_NOTE = "Per cent; small or in brackets: 95 % interval and counts. Each model's thresholds are its own."
+CHANGED_NOTE = (
+    "What an attacker can change, on phishing rows of test, and the owner of a site, on legitimate ones: per cent before"
+    " → after the change; small or in brackets: 95 % interval after it. Where a model's metrics hold no digest of the"
+    " changed URLs, their number alone tells that they are the same ones."
+)
+
+
+def _told(all_metrics: Figures) -> str:
+    """How to read the comparison, and what differs between its rows."""
+    # An older `evaluate` kept neither bootstrap samples nor scores; the ends of the interval came later.
+    points = {
+        n: m["sets"].get("test", {"engine": {"recall_at_fpr": {}}})["engine"]["recall_at_fpr"]
+        for n, m in all_metrics.items()
+    }
+    older = [SHORT.get(n, n) for n, found in points.items() if "resampled" not in found.get("0.01", {})]
+    told = [
+        "All models scored the same rows, but where a line says otherwise; each one's point is read from its own ROC curve. Per cent; small or in brackets:"
+        " 95 % interval (of recall and threshold together), then phishing rows found / legitimate rows flagged.",
+        "Not resolvable is a rate at which fewer than 20 legitimate rows of the set are expected to be flagged; what so"
+        " few rows say stands in brackets or small.",
+        f"The intervals of {', '.join(older)} are read from 120 points of the ROC curve." if older else "",
+        tables.paragraph("Baselines"),
+    ]
+    return " ".join(filter(None, told))
+
+
+def _given(all_metrics: Figures) -> str:
+    """What the baselines that need no network were given."""
+    return "\n".join(
+        f"<p class=dim><b>{html.escape(title(name))}</b> was given {t['rows']:,} cleaned rows, the network's"
+        f" weights, and {html.escape(t['given'])}. Chosen: {html.escape(json.dumps(t['chosen']))} of"
+        f" {t['tried']} tried; {t['seconds']:,} s on one thread, {t['peak_memory_mib']:,} MiB.</p>"
+        for name, t in ((name, m["training"]) for name, m in all_metrics.items() if "training" in m)
+    )
 
 
 def _marked(url: str, segments: list[Figures] | None) -> str:
@@ -114,10 +141,13 @@ def _marked(url: str, segments: list[Figures] | None) -> str:
 
 
 def _worst(pages: list[Figures], limits: dict[str, float]) -> str:
-    rows = []
-    for i, page in enumerate(pages, 1):
+    """Flagged pages first, then those that no threshold flags; each by falling logit."""
+    rows: list[tuple[str, list[str]]] = []
+    flagged = 0
+    for i, page in enumerate(sorted(pages, key=lambda page: -page["logit"]), 1):
         logit = page["logit"]
-        verdict = next((v for v in ("phishing", "suspicious") if logit >= limits[v]), "benign")
+        verdict = next((v for v in THRESHOLDS if logit >= limits[v]), "benign")
+        flagged += verdict != "benign"
         top = sorted(page["segments"] or [], key=lambda s: -s["contribution"])[:2]
         why = ", ".join(f"<code>{html.escape(s['text'])}</code> {s['contribution']:+.1f}" for s in top)
         cells = [
@@ -128,7 +158,12 @@ def _worst(pages: list[Figures], limits: dict[str, float]) -> str:
             why,
         ]
         rows.append(("", cells))
-    return _table([">", "verdict", ">logit", "page", "what speaks most for phishing"], rows)
+    head = [">", "verdict", ">logit", "page", "what speaks most for phishing"]
+    parts = (
+        (f"Flagged at <code>phishing</code> or <code>suspicious</code>: {flagged}", rows[:flagged]),
+        (f"Not flagged: the {len(rows) - flagged} next in score", rows[flagged:]),
+    )
+    return "".join(f"<h3>{told}</h3>{_table(head, part)}" for told, part in parts if part)
 
 
 def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
@@ -161,10 +196,10 @@ def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
 def _tiles(m: Figures) -> str:
     test = m["sets"]["test"]["engine"]
     tiles = []
-    for rate, title in (("0.01", "1 %"), ("0.001", "0.1 %")):
+    for rate, told in (("0.01", "1 %"), ("0.001", "0.1 %")):
         point = test["recall_at_fpr"][rate]
         if point["resolvable"]:
-            tiles.append((f"{100 * point['recall']:.1f} %", f"recall on test at a false-positive rate of {title}"))
+            tiles.append((f"{100 * point['recall']:.1f} %", f"recall on test at a false-positive rate of {told}"))
     tiles.append((f"{test['auc']:.4f}", "AUC on test"))
     tiles.append((f"{test['calibration_error']:.3f}", "expected calibration error on test"))
     top = m["top_sites"]["all"]
@@ -183,7 +218,7 @@ def _crossed(m: Figures) -> str:
     for run in found["runs"]:
         source = run["left_out"]
         cells = [html.escape(source or "nothing (control)"), run["class"] or "–", f"{run['train_rows']:,}"]
-        cells += [_cell(run["test"]["recall_at_fpr"][rate]) for rate in ("0.01", "0.001")]
+        cells += [_cell(tables.recall(run["test"]["recall_at_fpr"][rate])) for rate in ("0.01", "0.001")]
         for rate in ("0.01", "0.001"):
             pair = [_against(r["held"][source], rate) for r in (run, control) if r and source]
             cells.append(" / ".join(pair) or "–")
@@ -204,6 +239,10 @@ def _against(counts: Figures, rate: str) -> str:
 def page(all_metrics: dict[str, Figures], main: str, pictures: dict[str, bytes]) -> str:
     """The HTML page; a function of the metrics and the pictures alone."""
     m = all_metrics[main]
+
+    def sections(found: list[Table]) -> str:
+        return "\n".join(_section(table, main) for table in found)
+
     figures = "".join(
         f'<figure id="{name}"><img alt="{name}" src="data:image/png;base64,{base64.b64encode(pictures[name]).decode()}">'
         f"<figcaption>{caption}</figcaption></figure>\n"
@@ -217,13 +256,22 @@ def page(all_metrics: dict[str, Figures], main: str, pictures: dict[str, bytes])
 the metrics <code>{digest(all_metrics)[:16]}</code> by <code>python -m phishcnn_train report</code>; nothing here is written by hand.</p>
 {_tiles(m)}
 <h2>Against the baselines</h2>
-<p>Every model scored the same rows; each one's point is read from its own ROC curve.</p>
-{_comparison(all_metrics, main)}
+<p>{_code(_told(all_metrics))}</p>
+{_given(all_metrics)}
+{sections([tables.models(all_metrics), *tables.results(all_metrics, main, full=True)])}
+<h2>At the released thresholds</h2>
+<p>{THRESHOLD_NOTE}</p>
+{sections([*tables.at_thresholds(all_metrics), tables.top_sites(all_metrics)])}
+<h2>Changed URLs</h2>
+<p>{CHANGED_NOTE}</p>
+{sections([*tables.evasion(all_metrics, main), tables.finds_more(all_metrics, main)])}
 <h2>Pictures</h2>
 {figures}{_crossed(m)}
 <h2>The {len(m["top_sites"]["worst"])} highest-scored pages of the best-known sites</h2>
-<p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages, of
-which <code>prepare</code> leaves none in training, {m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which it did see. All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
+<p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages,
+{m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which training made.
+{_code(tables.seen_pages(main))}
+All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
 a part's contribution is the logit's change when the part is masked.</p>
 {_worst(m["top_sites"]["worst"], m["thresholds"])}
 </main></body></html>
@@ -231,23 +279,28 @@ a part's contribution is the logit's change when the part is masked.</p>
 
 
 def readme(all_metrics: dict[str, Figures], main: str) -> str:
-    """Markdown beside the pictures, for reading them in the repository."""
-    sets = [s for s in SETS if s in all_metrics[main]["sets"]]
+    """Markdown beside the pictures, for reading them in the repository: the main tables."""
     lines = [
         f"# Evaluation of {main}",
         "",
-        "Generated by `python -m phishcnn_train report`; do not edit. `index.html` is the",
+        "Generated by `python -m phishcnn_train report`; do not edit. `index.html` is the whole report in one file.",
+        "",
+        "## Against the baselines",
+        "",
+        _told(all_metrics),
+        "",
     ]
-    lines += ["whole report in one file.", "", "Recall at a false-positive rate of 1 % / 0.1 %, per cent:", ""]
-    lines += ["| model | " + " | ".join(SETS[s] for s in sets) + " |", "|---" * (1 + len(sets)) + "|"]
-    for name, m in all_metrics.items():
-        cells = []
-        for s in sets:
-            found = m["sets"].get(s)
-            points = [found["engine"]["recall_at_fpr"][rate] for rate in ("0.01", "0.001")] if found else []
-            cells.append(" / ".join(f"{100 * p['recall']:.1f}" if p["resolvable"] else "?" for p in points) or "–")
-        title = f"**{called(name)}**" if name == main else called(name)
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    for table in [tables.models(all_metrics), *tables.results(all_metrics, main, full=False)]:
+        lines += table.markdown(main)
+    lines += ["## At the released thresholds", "", THRESHOLD_NOTE, ""]
+    for table in tables.at_thresholds(all_metrics):
+        lines += table.markdown(main)
+    if seen := tables.seen_pages(main):
+        lines += [seen, ""]
+    lines += ["## Changed URLs", "", CHANGED_NOTE, ""]
+    for table in [*tables.evasion(all_metrics, main), tables.finds_more(all_metrics, main)]:
+        lines += table.markdown(main)
+    lines += ["## Pictures"]
     for name, (_, caption) in PICTURES.items():
         lines += ["", f"![{name}]({name}.png)", "", caption.replace("<code>", "`").replace("</code>", "`")]
     return "\n".join(lines) + "\n"
