@@ -25,11 +25,13 @@ from .typed import Array, Figures, Log
 from .urlparts import boundaries
 
 GIVEN = {
-    "ngrams": "character 2- to 5-grams of the canonical URL with a mark at both ends, hashed to 2^20 columns, rows of"
-    " length 1; logistic regression by averaged SGD; strength of the L2 penalty and number of passes chosen on valid",
+    "ngrams": "character 2- to 5-grams of the canonical URL with a mark at both ends, hashed, rows of length 1; logistic"
+    " regression by averaged SGD; strength of the L2 penalty (1e-9, 1e-8, 3e-8, 1e-7), number of passes (up to 16; three"
+    " without a better one end a run) and number of columns (2^20, and 2^22 with the best strength) chosen on valid",
     "trees": "{features} lexical features (lengths and character classes of each URL part, entropy, digits, vowels,"
     " bait words, brands, file type, public suffix as a category and its frequency in training); histogram"
-    " gradient boosting; size of the trees and number of iterations chosen on valid",
+    " gradient boosting; size of the trees (63 leaves at a rate of 0.1, 255 and 511 at 0.08) and number of iterations (up to"
+    " 500, of the best size up to 1,000) chosen on valid",
 }
 CHUNK = 50_000
 
@@ -182,6 +184,8 @@ class Baseline:
 class NGrams:
     """Hashed character n-grams and a linear model."""
 
+    strengths, passes, patience = (1e-9, 1e-8, 3e-8, 1e-7), 16, 3
+
     def __init__(self, columns: int = 2**20) -> None:
         from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -206,8 +210,29 @@ class NGrams:
         return np.asarray(self.columns(urls) @ self.weights + self.intercept, np.float32)
 
     def fit(self, rows: Rows, weights: Array, valid: Rows, domains: Rows, seed: int, log: Log = print) -> Figures:
-        """Fits on the rows, with weights float32 [n]; penalty and passes are those with the highest `target`.
+        """Fits on the rows, with weights float32 [n]; columns, penalty and passes are those with the highest `target`.
         Returns what was chosen, and of how many."""
+        columns = len(self.weights)
+        tried = self._fit(self.strengths, rows, weights, valid, domains, seed, log)
+        chosen = max(tried, key=lambda t: t["valid"])
+        wider = NGrams(4 * columns)
+        tried += wider._fit((chosen["alpha"],), rows, weights, valid, domains, seed, log)
+        best = max(tried, key=lambda t: t["valid"])
+        if best["columns"] > columns:
+            self.hashing, self.weights, self.intercept = wider.hashing, wider.weights, wider.intercept
+        return {"chosen": best, "tried": len(tried)}
+
+    def _fit(
+        self,
+        strengths: Iterable[float],
+        rows: Rows,
+        weights: Array,
+        valid: Rows,
+        domains: Rows,
+        seed: int,
+        log: Log,
+    ) -> list[Figures]:
+        """`fit` with these columns and each of the strengths; returns what was tried."""
         from sklearn.linear_model import SGDClassifier
 
         parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
@@ -215,20 +240,24 @@ class NGrams:
         rows, weights = rows.take(order), weights[order]
         columns = [self.columns(rows.urls[p]) for p in parts]
         check, unseen = self.columns(valid.urls), self.columns(domains.urls)
-        tried = []
-        best: tuple[float, Array, float, Figures] = (-1.0, self.weights, 0.0, {})
-        for alpha in (1e-9, 1e-8, 3e-8, 1e-7):
+        tried: list[Figures] = []
+        best = -1.0
+        for alpha in strengths:
             model = SGDClassifier(loss="log_loss", alpha=alpha, average=True, random_state=seed)
-            for passes in range(1, 9):
+            figures: list[float] = []
+            for passes in range(1, self.passes + 1):
                 for p, x in zip(parts, columns, strict=True):
                     model.partial_fit(x, rows.labels[p], [0, 1], sample_weight=weights[p])
                 figure = target(valid, model.decision_function(check), model.decision_function(unseen))
-                tried.append({"alpha": alpha, "passes": passes, "valid": round(figure, 4)})
+                figures.append(round(figure, 4))
+                tried.append({"columns": len(self.weights), "alpha": alpha, "passes": passes, "valid": figures[-1]})
                 log(json.dumps(tried[-1]), flush=True)
-                if figure > best[0]:
-                    best = (figure, model.coef_[0].astype(np.float32), float(model.intercept_[0]), tried[-1])
-        _, self.weights, self.intercept, chosen = best
-        return {"chosen": chosen, "tried": len(tried)}
+                if figures[-1] > best:
+                    best = figures[-1]
+                    self.weights, self.intercept = model.coef_[0].astype(np.float32), float(model.intercept_[0])
+                if passes - (figures.index(max(figures)) + 1) == self.patience:
+                    break
+        return tried
 
 
 class Trees:
@@ -264,11 +293,24 @@ class Trees:
         self.counts = np.array([len(rows) - sum(n for _, n in common)] + [n for _, n in common] + [0] * 254)[:254]
         x, check = self.features(rows.urls), self.features(valid.urls + domains.urls)
         self.names = lexical([b"a"], self.suffixes, self.counts)[1]
-        tried = []
-        best: tuple[float, Any, int, Figures] = (-1.0, None, 0, {})
-        for leaves, rate in ((63, 0.1), (255, 0.08)):
+        tried: list[Figures] = []
+        best: tuple[float, Any, Figures] = (-1.0, None, {})
+
+        def boost(model: Any, until: int, leaves: int, rate: float) -> None:
+            nonlocal best
+            begun = getattr(model, "n_iter_", 0)
+            model.set_params(max_iter=until).fit(x, rows.labels, sample_weight=weights)
+            for iteration, logits in enumerate(model.staged_decision_function(check), 1):
+                if iteration > begun and (iteration % 25 == 0 or iteration == until):
+                    logits = np.asarray(logits).reshape(-1)
+                    figure = round(target(valid, logits[: len(valid)], logits[len(valid) :]), 4)
+                    tried.append({"leaves": leaves, "rate": rate, "iterations": iteration, "valid": figure})
+                    if figure > best[0]:
+                        best = (figure, model, tried[-1])
+            log(json.dumps(best[2]), flush=True)
+
+        for leaves, rate in ((63, 0.1), (255, 0.08), (511, 0.08)):
             model = HistGradientBoostingClassifier(
-                max_iter=self.iterations,
                 learning_rate=rate,
                 max_leaf_nodes=leaves,
                 min_samples_leaf=40,
@@ -276,16 +318,12 @@ class Trees:
                 categorical_features=[0],
                 early_stopping=False,
                 random_state=seed,
-            ).fit(x, rows.labels, sample_weight=weights)
-            for iteration, logits in enumerate(model.staged_decision_function(check), 1):
-                if iteration % 25 == 0 or iteration == self.iterations:
-                    logits = np.asarray(logits).reshape(-1)
-                    figure = target(valid, logits[: len(valid)], logits[len(valid) :])
-                    tried.append({"leaves": leaves, "rate": rate, "iterations": iteration, "valid": round(figure, 4)})
-                    if figure > best[0]:
-                        best = (figure, model, iteration, tried[-1])
-            log(json.dumps(max(tried, key=lambda t: t["valid"])), flush=True)
-        _, self.model, self.chosen, chosen = best
+                warm_start=True,
+            )
+            boost(model, self.iterations, leaves, rate)
+        boost(best[1], 2 * self.iterations, best[2]["leaves"], best[2]["rate"])
+        _, self.model, chosen = best
+        self.chosen = chosen["iterations"]
         return {"chosen": chosen, "tried": len(tried), "features": len(self.names)}
 
 

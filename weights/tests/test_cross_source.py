@@ -30,12 +30,14 @@ def test_the_largest_sources_of_each_class():
 
 
 def test_no_run_trains_on_its_source_or_a_judged_domain_and_a_stopped_run_goes_on(folder, tiny, monkeypatch):
-    tiny = dataclasses.replace(tiny, train={**tiny.train, "buckets": [256]})
+    recipe = {**tiny.train, "buckets": [256], "peak_lr": 1e-3, "blend": [0.3]}  # of a fine-tuning, as the released ones
+    tiny = dataclasses.replace(tiny, start="a release.safetensors", train=recipe)
     trained = []
     real = cross_source.train.train
 
     def spy(params, tokens, valid, domains, work):
         trained.append(len(tokens))
+        assert (params.start, params.train["peak_lr"], params.train["blend"]) == ("", 4e-3, [1.0])
         if len(trained) == 2:
             raise KeyboardInterrupt
         return real(params, tokens, valid, domains, work, quiet=True)
@@ -59,7 +61,11 @@ def test_no_run_trains_on_its_source_or_a_judged_domain_and_a_stopped_run_goes_o
     assert {"bad0", "good0"} <= set(parts[0].sources)
     assert "bad0" not in parts[-2].sources and "good0" not in parts[-1].sources
     for run in found["runs"]:
-        assert run["held"]["bad0"]["0.01"]["rows"] == len(judged[0]) and 0.5 < run["test"]["auc"] <= 1
+        assert 0.5 < run["test"]["auc"] <= 1 and set(run["test"]["recall_at_fpr"]) == {"0.01", "0.001", "0.0001"}
+        for rate, allowed in (("0.01", 0.01 * 1200), ("0.001", 0.001 * 1200), ("0.0001", 0)):  # test: 1,200 honest rows
+            counts = run["held"]["bad0"][rate]
+            assert counts["rows"] == len(judged[0]) and counts["hits"] <= counts["rows"] and counts["fp"] <= allowed
+    assert found["settings"]["peak_lr"] == 4e-3 and "from random weights on 600 rows, 1 epochs" in found["what"]
     assert "bad0" in report._crossed({"cross_source": found, "version": found["version"]})
 
 

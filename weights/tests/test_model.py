@@ -16,11 +16,13 @@ import phishcnn
 import pytest
 import synthetic
 from conftest import WEIGHTS
-from phishcnn_train import baselines, evaluate, metrics, mutations, repair, schema, top_sites
+from phishcnn_train import baselines, evaluate, metrics, mutations, repair, schema, slices, top_sites
 from phishcnn_train.__main__ import main
-from phishcnn_train.data import Rows, read_rows, select
+from phishcnn_train.data import Rows, pool, read_rows, select, write_rows
 from phishcnn_train.export import parent_of
+from phishcnn_train.prepare import canonical, clean, held_out, prepare, with_groups
 from phishcnn_train.scores import Cached, Exported
+from phishcnn_train.tokens import weigh
 
 MODELS = [WEIGHTS / "models" / f"phishcnn-{n}.safetensors" for n in ("compact", "large")]
 FLOATS = [p for path in MODELS if (p := parent_of(path))]
@@ -41,31 +43,82 @@ def urls(examples) -> list[bytes]:
 
 # Behaviour on slices
 
+JUDGED = {  # values of each dimension that the examples have rows of both classes of
+    "tld": {"com", "country", "older generic", "newer generic", "IDN", "none"},
+    "script": {
+        "ASCII",
+        "Latin beyond ASCII",
+        "Cyrillic",
+        "Arabic",
+        "Chinese or Japanese",
+        "Korean",
+        "other",
+        "not UTF-8",
+    },
+    "length": {"to 16", "to 32", "to 64", "to 128", "over 128"},
+    "depth": {"host only", "path", "query"},
+    "host": {"own domain", "free hosting", "IP address", "punycode"},  # a shortener tells nothing
+    "labels": {"2", "3", "4", "5 or more"},
+}
+# Of the phishing rows of a value: area under the curve against all honest rows, and share at `suspicious`, at least. Of
+# its honest rows: area against all phishing, at least, and share at `suspicious`, at most. One row more or less is chance.
+LIMITS = {True: (0.9, 0.7), False: (0.9, 0.1)}
+# Where the released models reach less. In brackets area and rows at `suspicious` of compact and large 0.7.0.
+WEAKER = {
+    ("script", "Arabic", True): (0.85, 0.2),  # 0.92, 1 of 5; 0.96, 3
+    ("script", "other", True): (0.9, 0.4),  # 0.97, 2 of 5; 0.98, 4
+    ("kind", "script", True): (0.9, 0.5),  # 0.96, 17 of 29; 0.98, 22
+    ("length", "to 128", True): (0.9, 0.5),  # 0.96, 6 of 11; 0.98, 9
+    ("tld", "IDN", False): (0.8, 0.4),  # 0.89, 1 of 5; 0.90, 2
+    ("tld", "none", False): (0.8, 0.4),  # 0.88, 2 of 6; 0.94, 1: the same as IP addresses
+    ("host", "IP address", False): (0.8, 0.4),
+    ("host", "punycode", False): (0.85, 0.2),  # 0.92, 1 of 9; 0.93, 2
+}
 
-def lost_slices(examples: Rows, logits) -> list[str]:
-    """Tags whose rows of one class are not told apart from the other class."""
-    labels, lost = examples.labels > 0, []
-    for tag in {t for tags in examples.tags for t in tags}:
-        inside = examples.tagged(tag)
-        for label in (True, False):
-            some = inside & (labels == label)
-            if some.sum() >= 4:
-                area = metrics.auc(
-                    np.append(labels[some], labels[labels != label]), np.append(logits[some], logits[labels != label])
-                )
-                if area <= 0.9:
-                    lost.append(tag)
+
+def values_of(examples: Rows) -> dict[tuple[str, str], np.ndarray]:
+    """(dimension, value) -> bool [n], its rows; kinds of page (tags) are a dimension, too."""
+    found = {(d, v): column == v for d, column in slices.of(examples.urls).items() for v in JUDGED.get(d, ())}
+    return found | {("kind", tag): examples.tagged(tag) for tag in {t for tags in examples.tags for t in tags}}
+
+
+def lost_slices(examples: Rows, logits, suspicious: float) -> set[tuple[str, str, bool]]:
+    """(dimension, value, phishing) of the rows that are not told apart from the other class."""
+    labels, lost = examples.labels > 0, set()
+    for (dimension, value), inside in values_of(examples).items():
+        for label, other in ((True, logits[~labels]), (False, logits[labels])):
+            some = logits[inside & (labels == label)]
+            if len(some) < 4:
+                continue
+            area, share = WEAKER.get((dimension, value, label), LIMITS[label])
+            reached = metrics.auc(np.repeat([label, not label], [len(some), len(other)]), np.append(some, other))
+            beyond = int((some >= suspicious).sum())
+            enough = beyond + 1 >= share * len(some) if label else beyond - 1 <= share * len(some)
+            if reached < area or not enough:
+                lost.add((dimension, value, label))
     return lost
+
+
+def test_the_examples_have_rows_of_both_classes_in_every_slice(examples):
+    for (dimension, value), inside in values_of(examples).items():
+        counts = [int((inside & (examples.labels == label)).sum()) for label in (0, 1)]
+        assert dimension == "kind" or min(counts) >= 5, f"{dimension} {value}: {counts}"
+    assert {d for d, v in PLAN["gate"]["slices"] if v not in JUDGED[d]} == set()
 
 
 @by_name
 def test_every_slice_of_the_examples_is_told_apart(path, examples):
-    """No part of a kind may be lost while the whole looks good; one that is lost is noticed."""
-    logits = Exported(path).score(examples.urls).logit
-    assert metrics.auc(examples.labels > 0, logits) > 0.98
-    assert lost_slices(examples, logits) == []
-    blind = np.where(examples.tagged("punycode") & (examples.labels > 0), logits.min(), logits)
-    assert metrics.auc(examples.labels > 0, blind) > 0.85 and "punycode" in lost_slices(examples, blind)
+    """No part of a kind may be lost while the whole looks good; whichever is lost is noticed."""
+    scorer = Exported(path)
+    logits, labels = scorer.score(examples.urls).logit, examples.labels > 0
+    suspicious = scorer.thresholds["suspicious"]
+    assert metrics.auc(labels, logits) > 0.97
+    assert lost_slices(examples, logits, suspicious) == set()
+    for (dimension, value), inside in values_of(examples).items():
+        for label, worst in ((True, logits.min()), (False, logits.max())):
+            some = inside & (labels == label)
+            if some.sum() >= 4:
+                assert (dimension, value, label) in lost_slices(examples, np.where(some, worst, logits), suspicious)
 
 
 @by_name
@@ -115,19 +168,52 @@ def test_repairs_are_rows_of_inconsistent_verdicts(tmp_path, capsys):
     assert main(command) == 0
     found = select(str(tmp_path / "repair.tsv"))
     assert 10 < len(found) and all(repair.TAG in tags for tags in found.tags) and set(found.sources) == {"synthetic"}
-    # Each repair comes from a row of the same label whose verdict is another one.
+    # Each repair comes from a row of the same label whose verdict is another one, and keeps its tags.
     original = read_rows(rows)
     verdict = dict(zip(original.urls, phishcnn.Model.load(path).score_batch(original.urls).verdict, strict=True))
-    label = dict(zip(original.urls, original.labels.tolist(), strict=True))
+    told = dict(zip(original.urls, zip(original.labels.tolist(), original.tags, strict=True), strict=True))
     origin: dict[bytes, set[bytes]] = {}
     for mutation in mutations.SAME_VERDICT.values():
         for url, new in zip(original.urls, mutations.apply(mutation, original.urls), strict=True):
             if new is not None:
                 origin.setdefault(new, set()).add(url)
     verdicts = phishcnn.Model.load(path).score_batch(found.urls).verdict
-    for url, y, v in zip(found.urls, found.labels.tolist(), verdicts, strict=True):
-        assert any(label[o] == y and verdict[o] != v for o in origin[url])
+    for url, y, tags, v in zip(found.urls, found.labels.tolist(), found.tags, verdicts, strict=True):
+        assert any(told[o] == (y, tags - {repair.TAG}) and verdict[o] != v for o in origin[url])
     assert main([*command, "--most", "5"]) == 0 and len(select(str(tmp_path / "repair.tsv"))) == 5
+
+
+def test_prepare_takes_repairs_as_rows_of_their_own(tmp_path, compact):
+    """Beside the rows that they come from, with their label, domain, source and weight; held out with their domain;
+    none twice, and none against a row that is there."""
+    train, valid = (synthetic.write(tmp_path / f"{i}.tsv", 3000, i) for i in (11, 12))
+    repairs = tmp_path / "repair.tsv"
+    model = str(WEIGHTS / "models" / "phishcnn-compact.safetensors")
+    assert main(["repair", model, str(train), "-o", str(repairs), "--cache", str(tmp_path / "kept")]) == 0
+    made = clean(read_rows(repairs), log=lambda _: None)
+    known, denied = made.take(np.arange(2)), made.take(np.arange(2, 4))
+    known.tags, denied.labels, denied.tags = [frozenset()] * 2, 1 - denied.labels, [frozenset()] * 2
+    write_rows(tmp_path / "more.tsv", pool([known, denied]))
+    prepare([train, tmp_path / "more.tsv", repairs], [valid], tmp_path / "rows", log=lambda _: None)
+    before, after = (read_rows(f) for f in (train, tmp_path / "rows" / "train.tsv.gz"))
+    form = dict(zip(canonical(after), range(len(after)), strict=True))
+    assert len(form) == len(after)
+    taken = after.tagged(repair.TAG)
+    groups = with_groups(made).groups
+    out = {g for g, kept in zip(groups, held_out(made), strict=True) if kept}
+    want = [i for i in range(4, len(made)) if not (made.labels[i] and groups[i] in out)]
+    assert taken.sum() == len(want) > 10
+    _, weights, _ = weigh(after, compact)
+    for i in want:
+        j = form[phishcnn.canonicalize(made.urls[i])]
+        assert taken[j] and after.labels[j] == made.labels[i] and after.groups[j] == groups[i]
+        assert (after.sources[j], after.months[j]) == ("synthetic", made.months[i])
+        hard, weak = ("login" in made.tags[i] and not made.labels[i]), "weak" in made.tags[i]
+        assert weights[j] == (compact.weights["hard_negative"] if hard else compact.weights["weak"] if weak else 1)
+    assert all(not taken[form[key]] for key in canonical(known) if key in form)
+    assert not form.keys() & set(canonical(denied))
+    honest = {key for key, y in zip(canonical(before), before.labels, strict=True) if not y}
+    assert honest - set(canonical(read_rows(valid))) <= form.keys()  # none is lost to its own repair
 
 
 def test_a_consistent_scorer_needs_no_repair(urls):
@@ -229,27 +315,67 @@ def test_a_baseline_learns_and_reports_as_a_model(kind, tmp_path, monkeypatch):
     rows, valid = (read_rows(synthetic.write(tmp_path / f"{i}", n, i)) for i, n in ((1, 3000), (2, 4000)))
     path = tmp_path / f"{kind}.pickle"
     domains = valid.take(valid.labels == 1).take(np.arange(500))
-    monkeypatch.setattr(baselines.Trees, "iterations", 25)
+    monkeypatch.setattr(baselines.Trees, "iterations", 12)
     made = baselines.train(kind, rows, np.ones(len(rows), np.float32), valid, domains, path, log=lambda *_, **__: None)
     assert made.training["rows"] == 3000 and made.training["peak_memory_mib"] > 0
+    if kind == "trees":  # three sizes, and the best one goes on
+        assert made.training["tried"] == 4 and made.training["chosen"]["iterations"] in (12, 24)
     plan = tmp_path / "plan.toml"
     plan.write_text((WEIGHTS / "evaluation.toml").read_text().replace("rows = 4000", "rows = 200"))
     sets = {"test": str(synthetic.write(tmp_path / "t", 4400, 3))}
     found = evaluate.evaluate(path, sets, tmp_path / "m.json", plan=plan)
-    assert found["sets"]["test"]["engine"]["auc"] > 0.95 and "training_framework" not in found["sets"]["test"]
+    judged = found["sets"]["test"]["engine"]
+    assert judged["auc"] > 0.95 and "training_framework" not in found["sets"]["test"]
+    assert len(judged["recall_at_fpr"]["0.01"]["resampled"]) == 500  # for a paired comparison with the models
     scores = baselines.load(path).score([b"", b"http://a.org/"])
     assert scores.errors.tolist() == [201, 0] and np.isnan(scores.logit).tolist() == [True, False]
 
 
+def test_the_n_grams_keep_their_best_pass(tmp_path, monkeypatch):
+    """Columns, strength and passes with the highest figure; three passes without a better one end a strength."""
+    rising = [i / 100 for i in range(60, 76)]
+    figures = [0.5, 0.7, 0.7, 0.6, 0.6, *rising, *(wider := [0.74, 0.8, 0.7, 0.7, 0.7])]
+    seen = []
+
+    def scripted(valid, scores, unseen):
+        seen.append(scores)
+        return figures[len(seen) - 1]
+
+    monkeypatch.setattr(baselines, "target", scripted)
+    monkeypatch.setattr(baselines.NGrams, "strengths", (1e-4, 1e-5))
+    rows = read_rows(synthetic.write(tmp_path / "t", 60, 1))
+    grams = baselines.NGrams(2**8)
+    how = (rows, np.ones(len(rows), np.float32), rows, rows, 1, lambda *_, **__: None)
+    found = grams.fit(*how)
+    assert found == {"chosen": {"columns": 2**10, "alpha": 1e-5, "passes": 2, "valid": 0.8}, "tried": len(figures)}
+    np.testing.assert_allclose(grams.logits(rows.urls), seen[len(figures) - 4], rtol=1e-4)
+    figures[-len(wider) :] = [0.1] * 4
+    seen.clear()
+    assert baselines.NGrams(2**8).fit(*how)["chosen"] == {"columns": 2**8, "alpha": 1e-5, "passes": 16, "valid": 0.75}
+
+
 @by_name
-def test_memory_and_latency_are_recorded(path, urls, record_property):
-    """Recorded, not judged: a busy machine says nothing about a model."""
+def test_memory_and_latency_stay_within_bounds(path, urls, record_property):
+    """A busy machine says little about a model, so that the bound is a hundred times what is measured: an engine that was
+    built without optimisation, or a network far over its budget, does not pass."""
     model = phishcnn.Model.load(path)
-    begun = time.perf_counter()
-    model.score_batch(urls)
-    record_property("microseconds_per_url", round(1e6 * (time.perf_counter() - begun) / len(urls), 1))
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        model.score_batch(urls)
+        times.append(1e6 * (time.perf_counter() - begun) / len(urls))
+    record_property("microseconds_per_url", round(min(times), 1))
     record_property("peak_memory_mib", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    assert min(times) < 700
     told = json.loads((path.parent / f"{path.stem}.metrics.json").read_text())["cost"]
     assert told["file_bytes"] == path.stat().st_size and told["parameters"] == model.parameters
     assert told["scratch_bytes"] == model.scratch_len and told["multiply_adds_64"] == model.multiply_adds(64)
-    assert told["microseconds_per_url"] > 0
+    assert 0 < told["microseconds_per_url"] < 700
+
+
+@pytest.mark.parametrize("path", FLOATS, ids=lambda p: p.stem)
+def test_training_took_no_more_memory_than_a_small_machine_has(path):
+    """On the real rows, as the history tells; tests/test_train.py has a training of its own."""
+    history = json.loads(path.with_suffix(".history.json").read_text())
+    peaks = [entry["peak_memory_mib"] for entry in history]
+    assert max(peaks) < 6144 and peaks[-1] < 1.5 * peaks[0]

@@ -4,6 +4,7 @@ and the wheel scores the exported file as JAX does."""
 import dataclasses
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -154,6 +155,40 @@ def test_a_training_that_diverges_is_an_error(trained, tiny, arrays, tmp_path):
     wild = dataclasses.replace(tiny, train={**tiny.train, "epochs": 1, "peak_lr": 1e15})
     with pytest.raises(ParamsError, match="epoch 1: logits are not finite; train.peak_lr is too high"):
         train.train(wild, *arrays, tmp_path, quiet=True)
+
+
+ALONE = """
+import pickle, sys
+from pathlib import Path
+from phishcnn_train import train
+
+params, rows, valid, unseen = pickle.loads(Path(sys.argv[1]).read_bytes())
+batches, kept = train.batches, []
+if sys.argv[3] == "leak":
+    train.batches = lambda *of: (kept.append(batch) or batch for batch in batches(*of))
+train.train(params, rows, valid, unseen, Path(sys.argv[2]), quiet=True)
+"""
+
+
+def test_memory_of_a_training_does_not_grow_with_its_epochs(tiny, arrays, tmp_path):
+    """Peaks of a process of its own: in the last twelve epochs of sixteen they grow by less than six epochs' batches take,
+    and all are below a GiB. A training that keeps its batches is noticed."""
+    sizes = {"embed": 4, "trigrams": 16, "c1": [3, 4], "c2": [3, 4], "c3": [3, 4], "d1": 4, "d2": 1}
+    how = {**tiny.train, "epochs": 16, "patience": 16, "batch": 512, "buckets": [256]}
+    params = dataclasses.replace(tiny, sizes=sizes, train=how)
+    few = tokens.tokens_of(data.read_rows(synthetic.write(tmp_path / "few.tsv", 200, 4)), tiny)
+    (tmp_path / "given").write_bytes(pickle.dumps((params, arrays[0], few, few)))
+    batches = sum(ids.nbytes + parts.nbytes for _, ids, parts, *_ in train.batches(arrays[0], params, 0)) / 2**20
+
+    def grown(kind):
+        command = [sys.executable, "-c", ALONE, str(tmp_path / "given"), str(tmp_path / kind), kind]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # a GPU's driver has memory of its own
+        subprocess.run(command, check=True, cwd=os.path.dirname(os.path.dirname(__file__)), env=environment)
+        peaks = [entry["peak_memory_mib"] for entry in json.loads((tmp_path / kind / "history.json").read_text())]
+        assert len(peaks) == 16 and peaks[-1] < 1024
+        return peaks[-1] - peaks[3]
+
+    assert grown("sound") < 6 * batches < grown("leak")
 
 
 def test_auc_ranks_only_where_rows_are_too_few(arrays):
