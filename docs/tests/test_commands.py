@@ -195,10 +195,10 @@ def test_command(block, binary, request, tmp_path):
 def weights_folder(folder):
     """What training needs, beside a `.venv`; and rows that somebody could have."""
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    made = shutil.ignore_patterns("__pycache__", "build", "cache", "data", "rows.tsv")
+    made = shutil.ignore_patterns("__pycache__", "build", "cache", "data", "models", "rows.tsv", "CHANGELOG.md")
     for name in ("phishcnn_train", "fixtures", "mine"):
         shutil.copytree(ROOT / "weights" / name, folder / "weights" / name, ignore=made)
-    for name in ("evaluation.toml", "known_sites.txt", "requirements.txt", "requirements-evaluation.txt"):
+    for name in ("DATA.md", "evaluation.toml", "known_sites.txt", "requirements.txt", "requirements-evaluation.txt"):
         shutil.copy(ROOT / "weights" / name, folder / "weights")
     mine = folder / "weights/mine"
     program = "import pathlib, synthetic; synthetic.write(pathlib.Path('rows.tsv'), 4000, 1)"

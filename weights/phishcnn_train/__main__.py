@@ -12,6 +12,7 @@ from pathlib import Path
 from .data import MONTH, DataError, read_json, read_rows
 from .network import LayerError
 from .params import Params, ParamsError
+from .plan import PLAN
 from .release import Refused
 from .typed import Array
 
@@ -137,7 +138,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate as run
     from .evaluate import measure_again, standard_sets
 
-    sets = standard_sets(Path(args.data)) if args.data else {}
+    sets = standard_sets(Path(args.data), args.plan) if args.data else {}
     for item in args.set:
         name, sign, spec = item.partition("=")
         if not (name and sign and spec):
@@ -150,7 +151,7 @@ def evaluate(args: argparse.Namespace) -> None:
             raise DataError("--cost times the rows of test: give --data or --set test=FILE")
         print(measure_again(Path(args.model), sets["test"], Path(args.output) if args.output else None)["cost"])
         return
-    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache))
+    run(Path(args.model), sets, Path(args.output) if args.output else None, args.threads, Path(args.cache), args.plan)
 
 
 def card(args: argparse.Namespace) -> None:
@@ -181,11 +182,18 @@ def report(args: argparse.Namespace) -> None:
     print(write(Path(args.folder), args.main, Path(args.output)))
 
 
+def judge(args: argparse.Namespace) -> int:
+    from .release import judge_alone
+
+    told, passed = judge_alone(args.model, args.plan, args.output)
+    print(told)
+    return int(not passed)
+
+
 def release(args: argparse.Namespace) -> None:
     from .release import release as run
 
-    params = Path(args.params) if args.params else None
-    print(run(Path(args.candidate), Path(args.into), params, Path(args.changelog), args.dry_run))
+    print(run(args.candidate, args.params, args.plan, args.into, args.changelog, args.dry_run))
 
 
 def check_data(args: argparse.Namespace) -> int:
@@ -215,6 +223,13 @@ def cross_source(args: argparse.Namespace) -> None:
     work = _work(args, params) / "cross_source"
     run(params, args.rows, args.test, output, work, args.sample, args.epochs, args.sources)
     print(output)
+
+
+def screen(args: argparse.Namespace) -> None:
+    from .screen import run, table
+
+    params = Params.load(args.params)
+    print(table(run(params, args.plan, args.rows, args.output, _work(args, params) / "screen")))
 
 
 def repair(args: argparse.Namespace) -> None:
@@ -270,6 +285,11 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--chars", help="char_index.json, for keras-char inputs only")
         return sub
 
+    def with_plan(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--plan", type=Path, default=PLAN, metavar="FILE", help="default: the project's evaluation.toml"
+        )
+
     sub = command("split", split, "Derive training, validation and test files from rows without a split.")
     sub.add_argument("rows", nargs="+", metavar="FILE", help="labelled rows; a missing group column is filled in")
     sub.add_argument(
@@ -308,7 +328,8 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."
     )
     sub.add_argument("model", help="the .safetensors file, or a baseline's .pickle")
-    sub.add_argument("--data", metavar="FOLDER", help="report on the sets of evaluation.toml, with this folder's files")
+    sub.add_argument("--data", metavar="FOLDER", help="report on the sets of the plan, with this folder's files")
+    with_plan(sub)
     sub.add_argument(
         "--set",
         action="append",
@@ -337,12 +358,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--rows", metavar="FILE", help="instead: the worst rows of this set on known sites, to a local page"
     )
+    sub = command("judge", judge, "Judge a model by what the release gate asks of it alone; exit 1 on a fault.")
+    sub.add_argument("model", type=Path, help="the .safetensors file; its metrics JSON must lie beside it")
+    with_plan(sub)
+    sub.add_argument("-o", "--output", type=Path, help="JSON to write, with each check (default: none)")
     sub = command("release", release, "Publish a model unless it is worse than the current one.")
-    sub.add_argument("candidate", help="the .safetensors file; its metrics JSON must lie beside it")
-    sub.add_argument("--params", help="the parameter file it was trained with, for the card")
-    here = Path(__file__).resolve().parents[1]
-    sub.add_argument("--into", default=here / "models", help="folder of released models (default: models)")
-    sub.add_argument("--changelog", default=here.parent / "CHANGELOG.md", help="default: the project's")
+    sub.add_argument("candidate", type=Path, help="the .safetensors file; its metrics JSON must lie beside it")
+    sub.add_argument("--params", type=Path, help="the parameter file it was trained with, for the card")
+    with_plan(sub)
+    sub.add_argument("--into", type=Path, help="folder of released models (default: the plan's)")
+    sub.add_argument("--changelog", type=Path, help="default: the plan's; made where it is not there")
     sub.add_argument("--dry-run", action="store_true", help="judge only, write nothing")
     sub = command("check-data", check_data, "Test labelled files: form, duplicates, habits, leaks, shifts.")
     sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
@@ -352,10 +377,14 @@ def parser() -> argparse.ArgumentParser:
     sub = with_params(leaves_out, "work")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub.add_argument("--test", type=Path, required=True, metavar="FILE", help="test rows, both classes")
-    sub.add_argument("--sample", type=int, default=200_000, help="training rows of each run (default: 200000)")
-    sub.add_argument("--epochs", type=int, default=2, help="epochs of each run (default: 2)")
+    sub.add_argument("--sample", type=int, default=500_000, help="training rows of each run (default: 500000)")
+    sub.add_argument("--epochs", type=int, default=3, help="epochs of each run (default: 3)")
     sub.add_argument("--sources", type=int, default=3, help="sources of each class (default: 3)")
     sub.add_argument("-o", "--output", type=Path, help="JSON (default: models/NAME.cross_source.json)")
+    sub = with_params(command("screen", screen, "Short trainings that differ in one thing; resumes."), "work")
+    sub.add_argument("--plan", type=Path, default=Path("screen.toml"), help="what to try (default: screen.toml)")
+    sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
+    sub.add_argument("-o", "--output", type=Path, default=Path("screen.json"), help="JSON (default: screen.json)")
     sub = command("repair", repair, "Make training rows from inconsistent verdicts on training rows.")
     sub.add_argument("model", help="the .safetensors file")
     sub.add_argument("files", nargs="+", metavar="FILE", help="training rows (never test rows)")

@@ -12,7 +12,6 @@ import os
 import platform
 import subprocess
 import time
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ from . import slices as by_url
 from .data import DataError, Rows, digest, read_json, select
 from .export import read
 from .groups import group_of
+from .plan import PLAN, released
+from .plan import read as read_plan
 from .scores import Cache, Cached, Exported, Scorer
 from .tokens import Tokens, tokenize
 from .typed import Array, Figures
@@ -34,7 +35,7 @@ SLICE_MIN = 50  # rows of a class under which a slice is left out
 HARD = "login or bank_pay"
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256]
 FOLDER = Path(__file__).resolve().parents[1]
-PLAN = FOLDER / "evaluation.toml"
+CROSSED = ".cross_source.json"
 WORST = 100  # top sites' pages explained in the JSON
 
 
@@ -237,8 +238,8 @@ def _reached(logits: Array, thresholds: dict[str, float]) -> Figures:
 
 def standard_sets(data: Path, plan: Path = PLAN) -> dict[str, str]:
     """The sets of the plan, with the files of that folder."""
-    found = tomllib.loads(plan.read_text())["sets"]
-    return {name: ",".join(f"{data}/{item}" for item in spec.split(",")) for name, spec in found.items()}
+    found = read_plan(plan)["sets"].items()
+    return {name: ",".join(f"{data}/{item}" for item in spec.split(",")) for name, spec in found}
 
 
 def evaluate(
@@ -276,7 +277,7 @@ def evaluate(
         trained_cache = Cache(cache / name if cache else None, 1)
     else:
         result["training"] = scorer.training
-    chosen = tomllib.loads(plan.read_text())["mutations"]
+    chosen = read_plan(plan)["mutations"]
     judged: Rows | None = None
     for name, spec in sets.items():
         rows = select(spec)
@@ -327,9 +328,10 @@ def evaluate(
     result["top_sites"] = judge_top_sites(model, kept)
     if isinstance(scorer, Exported):
         result["cost"] = cost(model, scorer, judged.urls)
-    crossed = model.parent / f"{model.stem}.cross_source.json"
-    if crossed.exists():
-        result["cross_source"] = read_json(crossed)
+    # Too long a test for each version: where this one has none, that of the released model, which says its version.
+    for crossed in (model.with_suffix(CROSSED), released(plan)[0] / f"{scorer.name}{CROSSED}"):
+        if "cross_source" not in result and crossed.exists():
+            result["cross_source"] = read_json(crossed)
     output = output or model.parent / f"{model.stem}.metrics.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(dumps(result))

@@ -360,7 +360,8 @@ def _slices(all_metrics: Figures, main: str) -> Any:
     figure, (left, right) = _figure(2, size=(9.6, 0.27 * len(rows) + 1.2), sharey=True)
     names = [f"{value}  ({c['phishing_rows']:,} / {c['legitimate_rows']:,})" for value, c, _ in rows]
     rate = {"fpr_0.01": "at FPR 1 % of test", "fpr_0.001": "at FPR 0.1 % of test"}
-    available = [t for t in rate if all(t in c["caught"] for _, c, _ in rows)] or ["suspicious", "phishing"]
+    resolved = all(t in c["caught"] for t in rate for _, c, _ in rows)
+    available = list(rate) if resolved else ["suspicious", "phishing"]
 
     def shares(key: str, total: str, threshold: str) -> list[Figures]:
         nothing = {"share": 0.0, "low": 0.0, "high": 0.0}

@@ -13,8 +13,8 @@ import json
 import re
 import shutil
 import subprocess
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,14 +23,22 @@ import numpy as np
 from .export import FLOAT, parent_of, read
 from .metrics import difference, share
 from .params import Params
+from .plan import PLAN, released
+from .plan import read as read_plan
 from .typed import Figures
 
 VERDICTS = ("benign", "suspicious", "phishing")  # by their number
-PLAN = Path(__file__).resolve().parents[1] / "evaluation.toml"
 
 
 class Refused(Exception):
     """The candidate may not be published; the message says why, one reason a line."""
+
+
+class Check(NamedTuple):
+    """What is asked of a candidate whatever the current model does."""
+
+    told: str  # what was found, and what must be
+    passed: bool
 
 
 class Figure(NamedTuple):
@@ -49,43 +57,47 @@ class Judgement(NamedTuple):
     verdict: str  # better, same, worse
 
 
-def headlines(metrics: Figures, plan: Figures) -> list[Figure]:
-    """The figures that a release is judged by; KeyError names what was not measured."""
+def headlines(metrics: Figures, plan: Figures) -> tuple[list[Figure], list[str]]:
+    """(the figures that a release is judged by, names of those that the sets have too few rows for); KeyError names
+    what was not measured."""
     gate = plan["gate"]
-    out = []
+    out, few = [], []
     for name in gate["sets"]:
         engine = metrics["sets"][name]["engine"]
         for rate in ("0.01", "0.001"):
-            point = engine["recall_at_fpr"][rate]
+            point, title = engine["recall_at_fpr"][rate], f"{name}: recall at FPR {100 * float(rate):g} %"
             if point["resolvable"]:
-                value = share(point["tp"], engine["phishing_rows"])
-                title = f"{name}: recall at FPR {100 * float(rate):g} %"
-                out.append(Figure(title, value, True, point["resampled"]))
+                out.append(Figure(title, share(point["tp"], engine["phishing_rows"]), True, point["resampled"]))
+            else:
+                few.append(title)
     found = metrics["sets"][gate["slice_set"]]["slices"]
     for dimension, value in gate["slices"]:
-        c = found[dimension].get(value)
-        if c is None:  # too few rows in this set, of either model: the rows are the same
+        c, title = found[dimension].get(value), f"{gate['slice_set']}, {dimension} {value}"
+        if c is None or "fpr_0.01" not in c["caught"]:
+            few.append(title)
             continue
-        title = f"{gate['slice_set']}, {dimension} {value}"
-        if c["phishing_rows"] and "fpr_0.01" in c["caught"]:
+        if c["phishing_rows"]:
             out.append(Figure(f"{title}: recall", share(c["caught"]["fpr_0.01"], c["phishing_rows"]), True))
-        if c["legitimate_rows"] and "fpr_0.01" in c["flagged"]:
+        if c["legitimate_rows"]:
             out.append(Figure(f"{title}: flagged", share(c["flagged"]["fpr_0.01"], c["legitimate_rows"]), False))
     for tag in gate["tags"]:
-        c = found["tag"].get(tag)
+        c, title = found["tag"].get(tag), f"{gate['slice_set']}, tagged {tag}"
+        if c is None or not c["legitimate_rows"]:
+            few.append(title)
+            continue
         for t in ("phishing", "suspicious"):
-            if c and c["legitimate_rows"]:
-                title = f"{gate['slice_set']}, tagged {tag}: flagged at `{t}`"
-                out.append(Figure(title, share(c["flagged"][t], c["legitimate_rows"]), False))
+            value = share(c["flagged"][t], c["legitimate_rows"])
+            out.append(Figure(f"{title}: flagged at `{t}`", value, False))
     top = metrics["top_sites"]["all"]
     for t in ("phishing", "suspicious"):
         out.append(Figure(f"best-known sites: flagged at `{t}`", share(top["flagged"][t], top["rows"]), False))
         for change in gate["evasion"]:
-            c = metrics["evasion"]["phishing"][change]
+            c, title = metrics["evasion"]["phishing"][change], f"phishing, {change}: recall at `{t}`"
             if c["rows"]:
-                caught = share(c[t]["after"], c["rows"])
-                out.append(Figure(f"phishing, {change}: recall at `{t}`", caught, True))
-    return out
+                out.append(Figure(title, share(c[t]["after"], c["rows"]), True))
+            else:
+                few.append(title)
+    return out, few
 
 
 def interval(new: Figure, old: Figure) -> tuple[float, float]:
@@ -122,47 +134,46 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-def own_faults(metrics: Figures, plan: Figures) -> list[str]:
-    """What is wrong with the candidate whatever the current model does."""
+def own_checks(metrics: Figures, plan: Figures) -> list[Check]:
+    """Relations, floors and limits, flagged rows, calibration and skew of the candidate, from its metrics."""
     out = []
     gate = plan["gate"]
     for name, c in metrics["relations"]["equal"].items():
-        if c["same"] != c["rows"]:
-            out.append(f"{name}: {c['rows'] - c['same']} of {c['rows']} logits change; none may")
+        told = f"{name}: {c['rows'] - c['same']} of {c['rows']} logits change; none may"
+        out.append(Check(told, c["same"] == c["rows"]))
     for name, least in plan["same_verdict"].items():
         c = metrics["relations"]["same_verdict"][name]
-        if c["rows"] and c["same"] / c["rows"] < least:
-            out.append(f"{name}: {c['same']} of {c['rows']} verdicts stay; {100 * least:g} % must")
+        told = f"{name}: {c['same']} of {c['rows']} verdicts stay; {100 * least:g} % must"
+        out.append(Check(told, c["same"] >= least * c["rows"]))
     limits = gate["limits"].get(metrics["model"], {})
     for name, least in limits.get("recall", {}).items():
         points = metrics["sets"][name]["engine"]["recall_at_fpr"]
         for rate, floor in zip(("0.01", "0.001"), least, strict=True):
-            if points[rate]["resolvable"] and points[rate]["recall"] < floor:
-                out.append(
-                    f"{name}: recall {points[rate]['recall']:.4f} at FPR {100 * float(rate):g} %; it must be {floor:g}"
-                )
+            if points[rate]["resolvable"]:
+                found = points[rate]["recall"]
+                told = f"{name}: recall {found:.4f} at FPR {100 * float(rate):g} %; it must be {floor:g}"
+                out.append(Check(told, found >= floor))
     for name, most in limits.get("cost", {}).items():
-        if metrics["cost"][name] > most:
-            out.append(f"{name}: {metrics['cost'][name]}; at most {most}")
+        found = metrics["cost"][name]
+        out.append(Check(f"{name}: {found}; at most {most}", found <= most))
     for tag, most in gate["flagged"].items():
         c = metrics["sets"][gate["slice_set"]]["slices"]["tag"].get(tag)
         for t, share_of in zip(("phishing", "suspicious"), most, strict=True):
-            if c and c["flagged"][t] > share_of * c["legitimate_rows"]:
-                out.append(
+            if c:
+                told = (
                     f"tagged {tag}: {c['flagged'][t]} of {c['legitimate_rows']} legitimate rows flagged at `{t}`;"
                     f" at most {100 * share_of:g} % may"
                 )
+                out.append(Check(told, c["flagged"][t] <= share_of * c["legitimate_rows"]))
     error = metrics["sets"][gate["slice_set"]]["engine"]["calibration_error"]
-    if error >= gate["calibration_error"]:
-        out.append(
-            f"calibration error {error:.4f} on {gate['slice_set']}; it must be below {gate['calibration_error']}"
-        )
+    told = f"calibration error {error:.4f} on {gate['slice_set']}; it must be below {gate['calibration_error']}"
+    out.append(Check(told, error < gate["calibration_error"]))
     return out + skew(metrics, plan)
 
 
-def short_list(candidate: Path, plan: Figures) -> list[str]:
-    """The URLs of the plan's short list that the candidate judges wrongly: a few pages whose verdict is
-    never a matter of intervals. The verdict is the engine's."""
+def short_list(candidate: Path, plan: Figures) -> list[Check]:
+    """The URLs of the plan's short list: a few pages whose verdict is never a matter of intervals. The verdict is the
+    engine's."""
     import phishcnn
 
     model = phishcnn.Model.load(str(candidate))
@@ -170,16 +181,16 @@ def short_list(candidate: Path, plan: Figures) -> list[str]:
     for verdict, urls in plan["gate"]["verdicts"].items():
         scores = model.score_batch(urls)
         for url, logit, number in zip(urls, scores.logit, scores.verdict, strict=True):
-            if VERDICTS[number] != verdict:
-                out.append(f"{url}: {VERDICTS[number]} (logit {logit:.2f}); it must be {verdict}")
+            told = f"{url}: {VERDICTS[number]} (logit {logit:.2f}); it must be {verdict}"
+            out.append(Check(told, VERDICTS[number] == verdict))
     return out
 
 
-def quantisation_faults(candidate: Path, metrics: Figures, plan: Figures) -> list[str]:
-    """What speaks against an int8 candidate beside its f32 parent, and against either beside the training framework."""
+def quantisation(candidate: Path, metrics: Figures, plan: Figures) -> list[Check]:
+    """An int8 candidate beside its f32 parent, and either beside the training framework."""
     parent = parent_of(candidate)
     if parent is None:
-        return never_compared(metrics)
+        return compared(metrics)
     told = parent.parent / f"{parent.stem}.metrics.json"
     if not (parent.exists() and told.exists()):
         raise Refused(
@@ -190,34 +201,41 @@ def quantisation_faults(candidate: Path, metrics: Figures, plan: Figures) -> lis
     if not digest == before["sha256"] == read(candidate)[1]["phishcnn.quantised_from"]:
         raise Refused(f"{parent} is not what {candidate} was quantised from, or {told} is not its evaluation")
     gate = plan["gate"]
-    out = skew(before, plan) + never_compared(before)
+    out = skew(before, plan) + compared(before)
     for name in gate["sets"]:
         if metrics["sets"][name]["sha256"] != before["sets"][name]["sha256"]:
             raise Refused(f"{name}: not the rows that the f32 model was measured on; evaluate both again")
         f32, int8 = (m["sets"][name]["engine"]["recall_at_fpr"]["0.001"] for m in (before, metrics))
-        if f32["resolvable"] and f32["recall"] - int8["recall"] > gate["quantisation_loss"]:
-            out.append(
-                f"{name}: recall at FPR 0.1 % falls from {f32['recall']:.4f} to {int8['recall']:.4f} by quantisation"
+        if f32["resolvable"]:
+            found = (
+                f"{name}: recall at FPR 0.1 % goes from {f32['recall']:.4f} to {int8['recall']:.4f} by quantisation;"
+                f" it may fall by {100 * gate['quantisation_loss']:g} points"
             )
+            out.append(Check(found, f32["recall"] - int8["recall"] <= gate["quantisation_loss"]))
     return out
 
 
-def skew(metrics: Figures, plan: Figures) -> list[str]:
-    """Sets on which the engine and the training framework differ by more than rounding."""
+def skew(metrics: Figures, plan: Figures) -> list[Check]:
+    """Whether engine and training framework differ by no more than rounding, on each set that both scored."""
+    most = plan["gate"]["logit_difference"]
+    found = {n: e["largest_logit_difference"] for n, e in metrics["sets"].items() if "largest_logit_difference" in e}
     return [
-        f"{name}: engine and training framework differ by {entry['largest_logit_difference']:.1e}"
-        for name, entry in metrics["sets"].items()
-        if entry.get("largest_logit_difference", 0) > plan["gate"]["logit_difference"]
+        Check(f"{name}: engine and training framework differ by {by:.1e}; at most {most:g}", by <= most)
+        for name, by in found.items()
     ]
 
 
-def never_compared(metrics: Figures) -> list[str]:
+def compared(metrics: Figures) -> list[Check]:
     """Sets of an f32 model that the training framework did not score: no skew was seen because none was looked for."""
     return [
-        f"{name}: the training framework did not score it"
+        Check(f"{name}: the training framework did not score it", False)
         for name, entry in metrics["sets"].items()
         if "largest_logit_difference" not in entry
     ]
+
+
+def faults(checks: Iterable[Check]) -> list[str]:
+    return [check.told for check in checks if not check.passed]
 
 
 def of_other_urls(metrics: Figures, current: Figures) -> list[str]:
@@ -229,13 +247,13 @@ def of_other_urls(metrics: Figures, current: Figures) -> list[str]:
     return [name for name, found in pairs.items() if found[0].get("sha256") != found[1].get("sha256")]
 
 
-def check(metrics: Figures, current: Figures | None, plan: Figures, faults: Iterable[str] = ()) -> list[Judgement]:
-    """The judgements of a candidate that may be published; `faults` are what was found elsewhere.
+def check(metrics: Figures, current: Figures | None, plan: Figures, more: Iterable[Check] = ()) -> list[Judgement]:
+    """The judgements of a candidate that may be published; `more` are checks besides `own_checks`.
 
     Raises:
         Refused: with all reasons.
     """
-    reasons = [*faults, *own_faults(metrics, plan)]
+    reasons = faults([*more, *own_checks(metrics, plan)])
     judged: list[Judgement] = []
     if current is not None:
         if metrics["sha256"] == current["sha256"]:
@@ -249,7 +267,7 @@ def check(metrics: Figures, current: Figures | None, plan: Figures, faults: Iter
             raise Refused(
                 f"{', '.join(other)}: not the URLs that the current model was measured on; evaluate both again"
             )
-        judged = judge(headlines(metrics, plan), headlines(current, plan))
+        judged = judge(headlines(metrics, plan)[0], headlines(current, plan)[0])
         reasons += [
             f"{j.name}: {100 * j.new:.2f} % against {100 * j.old:.2f} %"
             f" (difference {100 * j.low:+.2f} to {100 * j.high:+.2f} points)"
@@ -296,7 +314,7 @@ def changelog_line(metrics: Figures, current: Figures | None) -> str:
 
 def with_line(changelog: Path, line: str) -> str:
     """The changelog with the line under `### Models` of `## Unreleased`; the former is added where missing."""
-    text = changelog.read_text()
+    text = changelog.read_text() if changelog.exists() else "# Changelog\n\n## Unreleased\n"
     head, mark, rest = text.partition("## Unreleased\n")
     if not mark:
         raise Refused(f"{changelog}: no heading `## Unreleased`")
@@ -317,36 +335,84 @@ def record(sums: Path, model: Path) -> None:
     sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items())))
 
 
+@contextmanager
+def all_measured() -> Iterator[None]:
+    """Refuses where the metrics lack what the plan asks for."""
+    try:
+        yield
+    except KeyError as missing:
+        raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
+
+
+def measured(candidate: Path) -> tuple[Path, Figures]:
+    """The metrics JSON of this very file, and what is in it."""
+    path = candidate.parent / f"{candidate.stem}.metrics.json"
+    if not path.exists():
+        raise Refused(f"{path} is not there; evaluate the candidate first")
+    metrics = json.loads(path.read_text())
+    if metrics["sha256"] != hashlib.sha256(candidate.read_bytes()).hexdigest():
+        raise Refused(f"{path} belongs to another model file; evaluate the candidate again")
+    return path, metrics
+
+
+def unjudged(few: list[str]) -> str:
+    return f"\nnot judged, too few rows: {'; '.join(few)}" if few else ""
+
+
+def judge_alone(candidate: Path, plan_file: Path, output: Path | None = None) -> tuple[str, bool]:
+    """Judges the candidate without a current model, by what the gate asks of it whatever that does.
+
+    Args:
+        output: JSON to write, with all checks.
+    Returns: (what to print, whether all passed).
+    """
+    plan = read_plan(plan_file)
+    metrics = measured(candidate)[1]
+    with all_measured():
+        checks = own_checks(metrics, plan) + short_list(candidate, plan) + quantisation(candidate, metrics, plan)
+        few = headlines(metrics, plan)[1]
+    if output:
+        told = {"model": metrics["model"], "version": metrics["version"], "sha256": metrics["sha256"]}
+        told |= {"checks": [c._asdict() for c in checks], "too_few_rows": few}
+        output.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    lines = [f"{'ok   ' if c.passed else 'FAULT'} {c.told}" for c in checks]
+    return "\n".join(lines) + unjudged(few), not faults(checks)
+
+
 def release(
-    candidate: Path, into: Path, params: Path | None, changelog: Path, dry: bool = False, plan_file: Path = PLAN
+    candidate: Path,
+    params: Path | None,
+    plan_file: Path = PLAN,
+    into: Path | None = None,
+    changelog: Path | None = None,
+    dry: bool = False,
 ) -> str:
-    """Judges the candidate and, where it passes and `dry` is not set, publishes it: model, metrics and
-    history under `into`, those of its f32 parent in the folder `FLOAT` there, card, digest and a line in the
+    """Judges the candidate and, where it passes and `dry` is not set, publishes it: model, metrics, history and
+    cross-source test under `into`, those of its f32 parent in the folder `FLOAT` there, card, digest and a line in the
     changelog. Returns what to print.
 
+    Args:
+        into: folder of the released models; the plan's where it is not given, as is `changelog`.
     Raises:
         Refused: nothing was written.
     """
-    plan = tomllib.loads(plan_file.read_text())
-    metrics_file = candidate.parent / f"{candidate.stem}.metrics.json"
-    if not metrics_file.exists():
-        raise Refused(f"{metrics_file} is not there; evaluate the candidate first")
-    metrics = json.loads(metrics_file.read_text())
-    if metrics["sha256"] != hashlib.sha256(candidate.read_bytes()).hexdigest():
-        raise Refused(f"{metrics_file} belongs to another model file; evaluate the candidate again")
+    plan = read_plan(plan_file)
+    planned = released(plan_file)
+    into, changelog = into or planned[0], changelog or planned[1]
+    metrics_file, metrics = measured(candidate)
     target = into / f"{metrics['model']}.safetensors"
     current_file = into / f"{metrics['model']}.metrics.json"
     if current_file.exists() and current_file.resolve() == metrics_file.resolve():
         current = committed(current_file)
     else:
         current = json.loads(current_file.read_text()) if current_file.exists() else None
-    try:
-        faults = short_list(candidate, plan) + quantisation_faults(candidate, metrics, plan)
-        judged = check(metrics, current, plan, faults)
-    except KeyError as missing:
-        raise Refused(f"{missing} was not measured; evaluate the candidate and the current model again") from missing
+    with all_measured():
+        checks = short_list(candidate, plan) + quantisation(candidate, metrics, plan)
+        judged = check(metrics, current, plan, checks)
+        few = headlines(metrics, plan)[1]
+        changes = with_line(changelog, changelog_line(metrics, current))
     told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"
-    changes = with_line(changelog, changelog_line(metrics, current))
+    told += unjudged(few)
     if params:  # what the card needs is found or missed before anything is written
         described = Params.load(params)
         (described.path.parent / described.data).read_text()
@@ -357,12 +423,13 @@ def release(
         folders.append((candidate.parent / FLOAT, into / FLOAT))
     for here, there in folders:
         there.mkdir(parents=True, exist_ok=True)
-        for suffix in (".safetensors", ".metrics.json", ".history.json"):
+        for suffix in (".safetensors", ".metrics.json", ".history.json", ".cross_source.json"):
             source, goal = here / f"{candidate.stem}{suffix}", there / f"{metrics['model']}{suffix}"
-            if not source.exists():
-                goal.unlink(missing_ok=True)  # an older model's
-            elif source.resolve() != goal.resolve():
-                shutil.copyfile(source, goal)
+            if source.exists():
+                if source.resolve() != goal.resolve():
+                    shutil.copyfile(source, goal)
+            elif suffix != ".cross_source.json":  # which says of which version it is; the others are an older model's
+                goal.unlink(missing_ok=True)
     from . import card  # loads JAX
 
     written = card.write(target, params)
