@@ -208,9 +208,9 @@ def explain(model: Path, url: str) -> list[Figures] | None:
     return [{k: s[k] for k in kept} for s in json.loads(done.stdout)["segments"]]
 
 
-def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
-    """The hand-written pages of the best-known sites: counts by kind, sector and country, and the worst."""
-    pages = top_sites.read()
+def judge_sites(pages: list[top_sites.Page], scorer: Scorer) -> tuple[Figures, Array]:
+    """Hand-written pages of known sites: counts by kind, sector, country and whether known_sites.txt lists them; and
+    float32 [n]: their logits."""
     logits = scorer.score([p.url.encode() for p in pages]).logit
     out: Figures = {
         "all": _reached(logits, scorer.thresholds),
@@ -225,6 +225,13 @@ def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
         "listed": _reached(logits[listed], scorer.thresholds),
         "not listed": _reached(logits[~listed], scorer.thresholds),
     }
+    return out, logits
+
+
+def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
+    """The pages that nothing is chosen by, and the worst of them, explained."""
+    pages = top_sites.read()
+    out, logits = judge_sites(pages, scorer)
     out["worst"] = [
         {"url": pages[i].url, "logit": float(logits[i]), "segments": explain(model, pages[i].url)}
         for i in np.argsort(-logits, kind="stable")[:WORST].tolist()
@@ -326,6 +333,7 @@ def evaluate(
     both = sample(judged, 1, chosen["rows"] // 2), sample(judged, 0, chosen["rows"] // 2)
     result["relations"] = relations(kept, Rows(urls=[u for r in both for u in r.urls]))
     result["top_sites"] = judge_top_sites(model, kept)
+    result["valid_sites"] = judge_sites(top_sites.read(top_sites.VALID), kept)[0]
     if isinstance(scorer, Exported):
         result["cost"] = cost(model, scorer, judged.urls)
     # Too long a test for each version: where this one has none, that of the released model, which says its version.

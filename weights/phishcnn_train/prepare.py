@@ -142,7 +142,7 @@ def prepare(
     valid_domains are the phishing rows of held-out domains. Validation rows stay as they are, without those that the
     product refuses, because thresholds must hold for what is really seen; phishing on a held-out domain is left out of
     training. Honest rows stay: they help nobody to know the phishing, and to hide a bank from training flags it.
-    No row of `valid`, of the files `judge` and of `fixtures/top_sites.tsv` is trained on, whether collected, listed
+    No row of `valid`, of the files `judge` and no page of `top_sites` is trained on, whether collected, listed
     or made up.
 
     Raises:

@@ -5,9 +5,9 @@ such rows flags every bank. Two kinds of rows are made from the training rows al
 
 - bare hosts of both classes are seen again with a sign-in path or sub-domain (`made_sign_in`);
 - domains that several legitimate collections list independently, those whose name many phishing hosts carry, and
-  those of known_sites.txt get pages that people sign in at (`well_known`), and each of these pages is imitated
-  under a phishing host (`imitation`), so that a brand's name counts where it is the registered domain and nowhere
-  else.
+  those of known_sites.txt get pages that people sign in at (`well_known`), some with sub-domains and paths that several
+  imitations of the brand have in common, and each of these pages is imitated under a phishing host (`imitation`), so
+  that a brand's name counts where it is the registered domain and nowhere else.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ MOST = 24  # pages of a domain that is no brand, at most: two for each collectio
 MOST_IMITATED = 120  # pages of a brand: one for every two domains that imitate it, between `MOST` and this
 LISTS = 3  # collections that make a domain well known
 IMITATED = 20  # registered domains of phishing whose hosts carry a name: its owner is a brand
-COPIED = 3  # registered domains of imitations that share a path before it counts as the brand's own
-COPIES = 0.3  # of a brand's pages have such a path, where it has any
+COPIED = 3  # registered domains of imitations that share a sub-domain or path before it counts as the brand's own
+COPIES = 0.3  # of a brand's pages have such a sub-domain, where it has any, and as many such a path
 MISREPORTED = 3  # phishing rows on a brand's own domain that are taken for mistaken reports
 KNOWN_SITES = Path(__file__).resolve().parents[1] / "known_sites.txt"
 SOURCE = "known_sites"  # of the rows that the list gives
@@ -154,36 +154,52 @@ def sign_in_pages(rows: Rows, rng: Random) -> Rows:
     return copies(rows, picked, urls, TAG)
 
 
+def words_of(label: str) -> set[str]:
+    """The words that hyphens part a host's label into, alone and in pairs."""
+    parts = label.split("-")
+    return {*parts, *(f"{a}-{b}" for a, b in zip(parts, parts[1:], strict=False))}
+
+
 def imitations(rows: Rows, names: set[str]) -> dict[str, list[int]]:
-    """Name → phishing rows that have it in the host: as a label, or as one or two of the words that hyphens part a
-    label into."""
+    """Name → phishing rows that have it in the host, as a label or as a word or two of one."""
     found: dict[str, list[int]] = defaultdict(list)
     for i in np.flatnonzero(rows.labels == 1).tolist():
-        words = set()
-        for label in host_of(rows.urls[i]).decode("latin-1").split("."):
-            parts = label.split("-")
-            words.update([*parts, *(f"{a}-{b}" for a, b in zip(parts, parts[1:], strict=False))])
-        for name in names & words:
+        labels = host_of(rows.urls[i]).decode("latin-1").split(".")
+        for name in names & set().union(*map(words_of, labels)):
             found[name].append(i)
     return found
 
 
-def copied_paths(rows: Rows, found: list[int]) -> list[str]:
-    """Paths that imitations of one brand under at least `COPIED` registered domains have in common, most often those of
-    the pages that they copy."""
-    domains: dict[str, set[str]] = defaultdict(set)
+class Copied(NamedTuple):
+    """What imitations of one brand under at least `COPIED` registered domains have in common: most often what the pages
+    have that they copy."""
+
+    sub_domains: list[str]  # in front of its name
+    paths: list[str]
+
+
+def copied(rows: Rows, name: str, found: list[int]) -> Copied:
+    """Of the phishing rows `found` with the name in the host."""
+    before: dict[str, set[str]] = defaultdict(set)
+    behind: dict[str, set[str]] = defaultdict(set)
     for i in found:
-        path = re.split(rb"[?#]", phishcnn.canonicalize(rows.urls[i]).partition(b"/")[2])[0]
-        if path and path.isascii():
-            domains[path.decode()].add(rows.groups[i])
-    return sorted(path for path, groups in domains.items() if len(groups) >= COPIED)
+        labels = host_of(rows.urls[i]).decode("latin-1").split(".")
+        at = next(k for k, label in enumerate(labels) if name in words_of(label))
+        path = re.split(rb"[?#]", phishcnn.canonicalize(rows.urls[i]).partition(b"/")[2])[0].decode("latin-1")
+        before[".".join(labels[:at])].add(rows.groups[i])
+        behind[path].add(rows.groups[i])
+    sub_domains, paths = (
+        sorted(text for text, groups in by.items() if text and text.isascii() and len(groups) >= COPIED)
+        for by in (before, behind)
+    )
+    return Copied(sub_domains, paths)
 
 
 class Known(NamedTuple):
     pages: int  # to make
     rows: list[int]  # its honest ones
     brand: bool  # imitated
-    paths: list[str]  # of its imitations, `copied_paths`
+    copied: Copied  # of its imitations
 
 
 def well_known(rows: Rows) -> dict[str, Known]:
@@ -212,7 +228,8 @@ def well_known(rows: Rows) -> dict[str, Known]:
             continue
         if group_of(f"http://login.{group}/".encode()) == group:
             pages = min(MOST_IMITATED, max(MOST, imitators // 2)) if brand else min(MOST, 2 * len(sources))
-            chosen[group] = Known(pages, found, brand, copied_paths(rows, copies_of_it) if brand else [])
+            shared = copied(rows, names.get(group, ""), copies_of_it) if brand else Copied([], [])
+            chosen[group] = Known(pages, found, brand, shared)
     return chosen
 
 
@@ -261,12 +278,15 @@ def well_known_pages(rows: Rows, rng: Random) -> Rows:
     ]
     seen = sub_domains(rows)
     picked, urls, hosts, copied = [], [], [], []
-    for group, (pages, members, _, paths) in well_known(rows).items():
+    for group, (pages, members, _, shared) in well_known(rows).items():
         for _ in range(pages):
             i = rng.choice(members)
             own = host_of(rows.urls[i])
-            host = own.decode() if own.isascii() and rng.random() < 0.5 else f"{sub_domain(rng, seen)}.{group}"
-            path = f"/{rng.choice(paths)}" if paths and rng.random() < COPIES else page(rng, group)
+            if shared.sub_domains and rng.random() < COPIES:
+                host = f"{rng.choice(shared.sub_domains)}.{group}"
+            else:
+                host = own.decode() if own.isascii() and rng.random() < 0.5 else f"{sub_domain(rng, seen)}.{group}"
+            path = f"/{rng.choice(shared.paths)}" if shared.paths and rng.random() < COPIES else page(rng, group)
             picked.append(i)
             urls.append(f"https://{host}{path}".encode())
             if bare:

@@ -1,6 +1,6 @@
-"""Pages of the best-known sites, written by hand, for evaluation only.
+"""Pages of the best-known sites, written by hand: `FILE` for evaluation only, `VALID` for choices.
 
-The file is no labelled file on purpose: `data.read_rows` refuses it, so that nobody trains on it by mistake.
+They are no labelled files on purpose: `data.read_rows` refuses them, so that nobody trains on them by mistake.
 A model that had seen these pages would pass for the wrong reason.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from .data import DataError, Rows
 
 FILE = Path(__file__).resolve().parents[1] / "fixtures" / "top_sites.tsv"
+VALID = FILE.with_name("valid_sites.tsv")
 KINDS = ("home", "sign-in", "account", "payment", "help", "content")
 
 
@@ -38,8 +39,8 @@ def read(path: Path = FILE) -> list[Page]:
 
 
 def rows() -> Rows:
-    """The pages as legitimate rows, for `prepare` to keep them out of training."""
-    pages = read()
+    """The pages of both files as legitimate rows, for `prepare` to keep them out of training."""
+    pages = [*read(), *read(VALID)]
     n = len(pages)
     urls = [page.url.encode() for page in pages]
     return Rows(np.zeros(n, np.uint8), urls, ["top_sites"] * n, [""] * n, [""] * n, [frozenset()] * n)

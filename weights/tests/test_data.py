@@ -319,20 +319,23 @@ def test_well_known_domains_get_sub_domains_that_others_have(tmp_path):
     assert hosts and all(group_of(url) == "bank.com" for url in hosts)
 
 
-def test_a_brand_gets_the_paths_that_its_imitations_share(tmp_path):
+def test_a_brand_gets_the_sub_domains_and_paths_that_its_imitations_share(tmp_path):
+    hosts = ["zone7.my-pay.d{}.top", "zone7.x-my-pay-y.d{}.top"]
     lines = ["0\thttps://my-pay.com/\tlist\t\tmy-pay.com", "1\tevil.top\tfeed\t\tevil.top"]
-    lines += [f"1\thttp://my-pay.d{i}.top/web/Entry01?id={i}\tfeed\t\td{i}.top" for i in range(sign_in.IMITATED)]
-    lines += ["1\thttp://my-pay.d0.top/kit/\tfeed\t\td0.top", "1\thttp://my-pay.d1.top/kit/\tfeed\t\td1.top"]
+    lines += [
+        f"1\thttp://{hosts[i % 2].format(i)}/web/Entry01?id={i}\tfeed\t\td{i}.top" for i in range(sign_in.IMITATED)
+    ]
+    lines += [f"1\thttp://kit.my-pay.d{i}.top/kit/\tfeed\t\td{i}.top" for i in range(sign_in.COPIED - 1)]
     lines += [f"1\thttp://other.d{i}.top/x\tfeed\t\td{i}.top" for i in range(sign_in.IMITATED)]
     rows = rows_of(tmp_path, lines)
-    assert sign_in.well_known(rows)["my-pay.com"].paths == ["web/Entry01"]
+    assert sign_in.well_known(rows)["my-pay.com"].copied == (["zone7"], ["web/Entry01"])
     made = sign_in.made(rows, seed=1)
-    known = made.take(made.tagged(sign_in.WELL_KNOWN))
-    copied = [url for url in known.urls if url.endswith(b"/web/Entry01")]
-    assert 0 < len(copied) < len(known) == sign_in.MOST
-    assert all(group_of(url) == "my-pay.com" for url in known.urls)
-    imitations = made.take(made.tagged(sign_in.IMITATION)).urls
+    known, imitations = (made.take(made.tagged(tag)).urls for tag in (sign_in.WELL_KNOWN, sign_in.IMITATION))
+    assert len(known) == sign_in.MOST and all(group_of(url) == "my-pay.com" for url in known)
+    for copied in (b"//zone7.my-pay.com/", b"/web/Entry01"):
+        assert 0 < sum(copied in url for url in known) < len(known)
     assert any(url.endswith(b"evil.top/web/Entry01") for url in imitations)
+    assert any(url.startswith(b"http://zone7.my-pay.com.evil.top/") for url in imitations)
 
 
 def test_every_listed_site_gets_pages():
@@ -378,7 +381,7 @@ def test_prepare_holds_domains_out_and_writes_the_same_bytes(tmp_path):
     assert not set(train.groups) & set(unseen.groups)
     forms = canonical(train)
     assert len(set(forms)) == len(forms) > 600 and {b"good2.org/x2", b"bad3.org/x3"} < set(forms)
-    judged = {phishcnn.canonicalize(page.url.encode()) for page in top_sites.read()} | {b"good0.org/x0", b"bad1.org/x1"}
+    judged = {phishcnn.canonicalize(url) for url in top_sites.rows().urls} | {b"good0.org/x0", b"bad1.org/x1"}
     assert phishcnn.canonicalize(known.encode()) in judged and not judged & set(forms)
 
 
