@@ -116,6 +116,7 @@ def released() -> str:
     """What the embedded model's own thresholds give on test and on the best-known sites."""
     test, top = metrics()["sets"]["test"], metrics()["top_sites"]["all"]
     listed = metrics()["top_sites"]["domain"]["listed"]["rows"]
+    second = metrics()["valid_sites"]["all"]
     told = []
     for name in ("phishing", "suspicious"):
         c = test["engine"]["confusion"][name]
@@ -129,7 +130,9 @@ def released() -> str:
     return (
         f"At the released thresholds, on `test`: {told[0]}; {told[1]}. Of {top['rows']} home, sign-in and other pages"
         f" of the best-known sites, `phishing` flags {sites[0]} and `suspicious` {sites[1]} ({listed} lie on domains"
-        " of [a list](weights/known_sites.txt) that training made other pages of); of the legitimate sign-in"
+        f" of [a list](weights/known_sites.txt) that training made other pages of), of {second['rows']} pages, sign-in pages"
+        " above all, of [a second list](weights/fixtures/valid_sites.tsv) that was written without sight of the first"
+        f" {second['flagged']['phishing']} and {second['flagged']['suspicious']}; of the legitimate sign-in"
         f" and bank rows of `test`, {rows[0]} and {rows[1]}."
     )
 

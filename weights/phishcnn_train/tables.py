@@ -149,12 +149,17 @@ def at_thresholds(all_metrics: Figures) -> list[Table]:
             tags = test["slices"].get("tag", {}) if test else {}
             hard = [tags.get(tag) for tag in HARD]
             cells += [part(h["flagged"][threshold], h["legitimate_rows"]) if h else NOT_MEASURED for h in hard]
-            top = m.get("top_sites", {}).get("all")
-            cells.append(part(top["flagged"][threshold], top["rows"]) if top else NOT_MEASURED)
+            sites = [m.get(key, {}).get("all") for key in ("top_sites", "valid_sites")]
+            cells += [part(c["flagged"][threshold], c["rows"]) if c else NOT_MEASURED for c in sites]
             rows.append((name, cells))
         head = ["model", "phishing found", "legitimate rows flagged", *(f"`{tag}` rows flagged" for tag in HARD)]
-        head += ["best-known sites' pages flagged"]
-        told = "On `test`, and of the hand-written pages of the best-known sites; `login` and `bank_pay` are tags of legitimate rows."
+        head += ["best-known sites' pages flagged", "pages of the second list flagged"]
+        told = (
+            "On `test`; `login` and `bank_pay` are tags of legitimate rows. Besides, hand-written pages: of the best-known"
+            " sites (`fixtures/top_sites.tsv`), which made-up pages were worked out with an eye on, and a second list"
+            " (`fixtures/valid_sites.tsv`, sign-in pages above all), written without sight of it: nearer to what a site that"
+            " nobody had in mind should expect, until choices are made by it, as they are since 0.8.0."
+        )
         tables.append(Table(f"At each model's own threshold `{threshold}`", told, head, rows))
     return tables
 

@@ -133,6 +133,16 @@ def test_most_pages_of_the_best_known_sites_are_benign(path):
     assert (logits[homes] >= scorer.thresholds["phishing"]).mean() < 0.01
 
 
+@by_name
+def test_pages_of_known_sites_are_counted_as_the_file_scores_them(path):
+    told = json.loads((path.parent / f"{path.stem}.metrics.json").read_text())
+    for key, file in (("top_sites", top_sites.FILE), ("valid_sites", top_sites.VALID)):
+        pages = top_sites.read(file)
+        scores = phishcnn.Model.load(str(path)).score_batch([p.url for p in pages])
+        flagged = {"phishing": int((scores.verdict == 2).sum()), "suspicious": int((scores.verdict >= 1).sum())}
+        assert told[key]["all"] == {"rows": len(pages), "flagged": flagged}
+
+
 # Relations
 
 

@@ -405,9 +405,14 @@ def test_the_tables_have_every_model_with_counts_and_intervals():
         rows = section(text, f"At each model's own threshold `{threshold}`")
         for row, (model, metrics) in zip(rows, report.collect(WEIGHTS).items(), strict=True):
             hard = metrics["sets"]["test"]["slices"]["tag"]["login or bank_pay"]
-            top = metrics["top_sites"]["all"]
-            counts = [(hard["flagged"][threshold], hard["legitimate_rows"]), (top["flagged"][threshold], top["rows"])]
-            for cell, (hits, of) in zip(row[-2:], counts, strict=True):
+            counts = [(hard["flagged"][threshold], hard["legitimate_rows"])]
+            counts += [
+                (c["flagged"][threshold], c["rows"])
+                for key in ("top_sites", "valid_sites")
+                if (c := metrics.get(key, {}).get("all"))
+            ]
+            assert row[-1] == "not measured" or "valid_sites" in metrics
+            for cell, (hits, of) in zip(row[-3:], counts, strict=False):
                 assert cell.startswith(share_of(hits, of, 2)) and cell.endswith(f"; {hits:,} of {of:,})"), model
 
 
