@@ -61,7 +61,8 @@ JUDGED = {  # values of each dimension that the examples have rows of both class
     "labels": {"2", "3", "4", "5 or more"},
 }
 # Of the phishing rows of a value: area under the curve against all honest rows, and share at `suspicious`, at least. Of
-# its honest rows: area against all phishing, at least, and share at `suspicious`, at most. One row more or less is chance.
+# its honest rows: area against all phishing, at least, and share at `suspicious`, at most. One row more or less is
+# chance, but where the limit is one row or two.
 LIMITS = {True: (0.9, 0.7), False: (0.9, 0.1)}
 # Where the released models reach less. In brackets area and rows at `suspicious` of compact and large 0.7.0.
 WEAKER = {
@@ -92,8 +93,9 @@ def lost_slices(examples: Rows, logits, suspicious: float) -> set[tuple[str, str
                 continue
             area, share = WEAKER.get((dimension, value, label), LIMITS[label])
             reached = metrics.auc(np.repeat([label, not label], [len(some), len(other)]), np.append(some, other))
-            beyond = int((some >= suspicious).sum())
-            enough = beyond + 1 >= share * len(some) if label else beyond - 1 <= share * len(some)
+            beyond, limit = int((some >= suspicious).sum()), share * len(some)
+            chance = 1 if limit > 2 or not label else 0
+            enough = beyond + chance >= limit if label else beyond - chance <= limit
             if reached < area or not enough:
                 lost.add((dimension, value, label))
     return lost
@@ -115,10 +117,11 @@ def test_every_slice_of_the_examples_is_told_apart(path, examples):
     assert metrics.auc(labels, logits) > 0.97
     assert lost_slices(examples, logits, suspicious) == set()
     for (dimension, value), inside in values_of(examples).items():
-        for label, worst in ((True, logits.min()), (False, logits.max())):
+        below, above = np.minimum(logits, suspicious - 0.01), np.maximum(logits, suspicious)  # the counts alone
+        for label, spoilt in ((True, logits.min()), (False, logits.max()), (True, below), (False, above)):
             some = inside & (labels == label)
             if some.sum() >= 4:
-                assert (dimension, value, label) in lost_slices(examples, np.where(some, worst, logits), suspicious)
+                assert (dimension, value, label) in lost_slices(examples, np.where(some, spoilt, logits), suspicious)
 
 
 @by_name
