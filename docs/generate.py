@@ -24,6 +24,7 @@ import architecture
 ROOT = Path(__file__).resolve().parents[1]
 BINARY = Path(os.environ.get("PHISHCNN_BINARY", ROOT / "target/release/phishcnn"))
 EMBEDDED = "phishcnn-compact"
+THRESHOLDS = ("phishing", "suspicious")
 URLS = [
     "https://en.wikipedia.org/wiki/Phishing",
     "https://accounts.google.com/signin/v2/identifier?service=mail",
@@ -113,27 +114,35 @@ def results() -> str:
 
 
 def released() -> str:
-    """What the embedded model's own thresholds give on test and on the best-known sites."""
-    test, top = metrics()["sets"]["test"], metrics()["top_sites"]["all"]
-    listed = metrics()["top_sites"]["domain"]["listed"]["rows"]
-    second = metrics()["valid_sites"]["all"]
+    """What the embedded model's own thresholds give on test and on the pages of known sites."""
+    test, top, second = metrics()["sets"]["test"], metrics()["top_sites"], metrics()["valid_sites"]
     told = []
-    for name in ("phishing", "suspicious"):
+    for name in THRESHOLDS:
         c = test["engine"]["confusion"][name]
         found, fpr = c["tp"] / (c["tp"] + c["fn"]), c["fp"] / (c["fp"] + c["tn"])
         told.append(
             f"`{name}` finds {100 * found:.1f} % of the phishing rows and flags {100 * fpr:.2f} % of the others"
         )
     hard = test["slices"]["tag"]["login or bank_pay"]
-    sites = [f"{top['flagged'][t]}" for t in ("phishing", "suspicious")]
-    rows = [f"{100 * hard['flagged'][t] / hard['legitimate_rows']:.1f} %" for t in ("phishing", "suspicious")]
+    rows = [f"{100 * hard['flagged'][t] / hard['legitimate_rows']:.1f} %" for t in THRESHOLDS]
     return (
-        f"At the released thresholds, on `test`: {told[0]}; {told[1]}. Of {top['rows']} home, sign-in and other pages"
-        f" of the best-known sites, `phishing` flags {sites[0]} and `suspicious` {sites[1]} ({listed} lie on domains"
-        f" of [a list](weights/known_sites.txt) that training made other pages of), of {second['rows']} pages, sign-in pages"
-        " above all, of [a second list](weights/fixtures/valid_sites.tsv) that was written without sight of the first"
-        f" {second['flagged']['phishing']} and {second['flagged']['suspicious']}; of the legitimate sign-in"
-        f" and bank rows of `test`, {rows[0]} and {rows[1]}."
+        f"At the released thresholds, on `test`: {told[0]}; {told[1]}; of the legitimate sign-in and bank rows {rows[0]} and"
+        f" {rows[1]}. Of {top['all']['rows']} home, sign-in and other pages of the best-known sites they flag"
+        f" {flagged(top['all'])}: {by_domain(top)}. Of {second['all']['rows']} pages, sign-in pages above all, of"
+        " [a second list](weights/fixtures/valid_sites.tsv) that was written without sight of the first they flag"
+        f" {flagged(second['all'])}: {by_domain(second)}. Training made other pages of the domains that"
+        " [known_sites.txt](weights/known_sites.txt) lists: of a site that it does not list expect the latter figures."
+    )
+
+
+def flagged(c: Json) -> str:
+    return " / ".join(str(c["flagged"][t]) for t in THRESHOLDS)
+
+
+def by_domain(pages: Json) -> str:
+    listed, rest = pages["domain"]["listed"], pages["domain"]["not listed"]
+    return (
+        f"{flagged(listed)} of the {listed['rows']} on listed domains, {flagged(rest)} of the {rest['rows']} on others"
     )
 
 
@@ -157,6 +166,40 @@ def share_before_after(kind: str, change: str, threshold: str = "phishing") -> s
 
 def from_to(kind: str, change: str) -> str:
     return "from " + share_before_after(kind, change).replace("→", "to")
+
+
+def after(name: str, change: str) -> str:
+    """Phishing that a model finds behind a change, at `phishing` and at `suspicious`."""
+    c = metrics(f"models/{name}")["evasion"]["phishing"][change]
+    return " / ".join(percent(c[t]["after"], c["rows"]) for t in THRESHOLDS)
+
+
+def large() -> str:
+    """What the large model finds behind changes, beside the embedded one."""
+    told = [
+        f"{what} {after('phishcnn-large', change)} (the embedded one {after(EMBEDDED, change)})"
+        for what, change in (
+            ("behind an open redirect", "URL in query"),
+            ("behind a padded path", "path padded"),
+            ("behind a padded query", "query padded"),
+        )
+    ]
+    return f"at `phishing` / `suspicious`, `phishcnn-large` finds {', '.join(told[:-1])} and {told[-1]}"
+
+
+def padding() -> str:
+    """What of the phishing found is still found behind padding."""
+    told = []
+    for change, what in (
+        ("path padded", "a padded path"),
+        ("query padded", "a padded query"),
+        ("URL in query", "an open redirect"),
+    ):
+        c = metrics()["evasion"]["phishing"][change]
+        told.append(
+            f"{100 * (c['phishing']['before'] - c['phishing']['lost']) / c['phishing']['before']:.0f} % behind {what}"
+        )
+    return f"of what `phishing` finds it still finds {', '.join(told[:-1])} and {told[-1]}"
 
 
 def limits() -> str:
@@ -398,11 +441,20 @@ def c_reference() -> str:
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"results": results, "released": released, "scores": scores, "answer": answer, "limits": limits},
+    "README.md": {
+        "results": results,
+        "released": released,
+        "scores": scores,
+        "answer": answer,
+        "limits": limits,
+        "large": large,
+    },
     "docs/concepts.md": {"errors": errors},
     "docs/preprocessing.md": {"vectors": vectors},
     "docs/evasion.md": {
         "evasion": lambda: changes("phishing"),
+        "padding": padding,
+        "large": large,
         "honest": lambda: changes("legitimate"),
         "months": months,
         "until": lambda: str(metrics()["trained_until"]),

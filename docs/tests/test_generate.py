@@ -36,3 +36,30 @@ def test_the_baselines_are_dated_as_in_the_cards():
     (day,) = re.findall(r"\d{4}-\d\d-\d\d", told)
     dated = {key.partition("/")[2] for key, title in generate.MODELS.items() if title.endswith(f" rows of {day}")}
     assert dated == set(re.findall("`([\\w-]+)`", told.partition(" learned ")[0]))
+
+
+def test_what_padding_and_the_large_model_do_is_counted_from_the_metrics(monkeypatch):
+    found = {
+        "models/phishcnn-compact": {
+            "path padded": (50, 20, 40),
+            "query padded": (50, 25, 30),
+            "URL in query": (50, 50, 5),
+        },
+        "models/phishcnn-large": {
+            "path padded": (60, 30, 35),
+            "query padded": (60, 45, 30),
+            "URL in query": (60, 9, 55),
+        },
+    }
+
+    def counts(before, after, lost):
+        return {"rows": 100, **dict.fromkeys(generate.THRESHOLDS, {"before": before, "after": after, "lost": lost})}
+
+    told = {
+        name: {"evasion": {"phishing": {change: counts(*c) for change, c in changes.items()}}}
+        for name, changes in found.items()
+    }
+    monkeypatch.setattr(generate, "metrics", lambda name="models/phishcnn-compact": told[name])
+    kept = "20 % behind a padded path, 40 % behind a padded query and 90 % behind an open redirect"
+    assert generate.padding().endswith(f" still finds {kept}")
+    assert "behind an open redirect 9.0 % / 9.0 % (the embedded one 50.0 % / 50.0 %)" in generate.large()

@@ -21,6 +21,8 @@ DESCRIPTION = """Train, calibrate, export and evaluate PhishCNN models.
 The usual order: prepare, tokenize, train, calibrate, export, evaluate, card (`dvc repro` runs it). Files are rows of
 label<TAB>url (further columns: source, month, group, tags), plain or .gz."""
 
+THIS_MONTH = datetime.date.today().strftime("%Y-%m")
+
 
 def _work(args: argparse.Namespace, params: Params) -> Path:
     return Path(args.work or Path("cache") / params.name)
@@ -185,7 +187,7 @@ def report(args: argparse.Namespace) -> None:
 def judge(args: argparse.Namespace) -> int:
     from .release import judge_alone
 
-    told, passed = judge_alone(args.model, args.plan, args.output)
+    told, passed = judge_alone(args.model, args.plan, THIS_MONTH, args.output)
     print(told)
     return int(not passed)
 
@@ -211,6 +213,8 @@ def check_data(args: argparse.Namespace) -> int:
                 errors.append(f"{told['leaks']['urls_in_train']} URLs are training rows, too")
             told["shifted"] = {k: round(v, 3) for k, v in schema.shift(train_rows, rows).items() if v > schema.SHIFT}
         print(json.dumps(told, indent=1, ensure_ascii=False))
+        for error in errors:
+            print(f"{path}: {error}", file=sys.stderr)
         failed |= bool(errors)
     return int(failed)
 
@@ -221,7 +225,9 @@ def cross_source(args: argparse.Namespace) -> None:
     params = Params.load(args.params)
     output = args.output or Path("models") / f"{params.name}.cross_source.json"
     work = _work(args, params) / "cross_source"
-    run(params, args.rows, args.test, output, work, args.sample, args.epochs, args.sources)
+    given = {"rows": args.sample, "epochs": args.epochs}
+    how = {key: n for key, n in given.items() if n is not None}
+    run(params, args.rows, args.test, output, work, sources=args.sources, **how)
     print(output)
 
 
@@ -377,8 +383,9 @@ def parser() -> argparse.ArgumentParser:
     sub = with_params(leaves_out, "work")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub.add_argument("--test", type=Path, required=True, metavar="FILE", help="test rows, both classes")
-    sub.add_argument("--sample", type=int, default=500_000, help="training rows of each run (default: 500000)")
-    sub.add_argument("--epochs", type=int, default=3, help="epochs of each run (default: 3)")
+    # No numbers here: to import them loads JAX, which takes seconds.
+    sub.add_argument("--sample", type=int, help="training rows of each run (default: ROWS in cross_source.py)")
+    sub.add_argument("--epochs", type=int, help="epochs of each run (default: EPOCHS there)")
     sub.add_argument("--sources", type=int, default=3, help="sources of each class (default: 3)")
     sub.add_argument("-o", "--output", type=Path, help="JSON (default: models/NAME.cross_source.json)")
     sub = with_params(command("screen", screen, "Short trainings that differ in one thing; resumes."), "work")
@@ -393,8 +400,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", required=True, help="labelled file to write")
     sub = command("staleness", staleness, "Tell how old a model is; exit 1 when it is stale.")
     sub.add_argument("metrics", help="the model's metrics JSON")
-    today = datetime.date.today().strftime("%Y-%m")
-    sub.add_argument("--today", type=month, default=today, metavar="YYYY-MM", help="default: this month")
+    sub.add_argument("--today", type=month, default=THIS_MONTH, metavar="YYYY-MM", help="default: this month")
     sub = command("import-keras", import_keras, "Convert a Keras 2 Sequential character CNN (HDF5).")
     sub.add_argument("weights", help="weights or whole model, .h5")
     sub.add_argument("--architecture", help="the model's JSON, when the .h5 has no model_config")

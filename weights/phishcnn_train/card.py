@@ -101,20 +101,29 @@ def _more(metrics: Figures, params: Params | None) -> list[str]:
                 lines.append(f"| {tag} | {c['legitimate_rows']:,} | " + " | ".join(told) + " |")
     if "top_sites" in metrics:
         top = metrics["top_sites"]
-        lines += ["", "### Pages of the best-known sites", ""]
-        lines += ["Hand-written, for evaluation only: flagged pages by kind (`fixtures/top_sites.tsv`)."]
+        second = metrics.get("valid_sites", {"kind": {}, "domain": {}})
+        lines += ["", "### Pages of known sites", ""]
+        lines += [
+            "Hand-written, never trained on: flagged pages of the best-known sites (`fixtures/top_sites.tsv`) and of a"
+        ]
+        lines += [
+            "second list (`fixtures/valid_sites.tsv`, written without sight of it; choices are made by it), by kind."
+        ]
         if seen_pages(metrics["model"]):
             lines += ["What the networks behind this one had seen of them is told under Data."]
         if not params or params.augment["well_known"] > 0:
             lines += [
-                f"Of the {top['domain']['listed']['rows']} on domains that `known_sites.txt` lists training made other"
+                "Training made other pages of the domains that `known_sites.txt` lists, so that the last line is what a"
             ]
-            lines += ["pages, so that the figures hold for listed sites; add those that your users visit."]
-        lines += [""]
-        lines += ["| kind | at `phishing` | at `suspicious` |", "|---|---|---|"]
-        domains = [(f"on domains {name}", c) for name, c in top["domain"].items()]
-        for kind, c in [*top["kind"].items(), ("all", top["all"]), *domains]:
-            told = [_of(c["flagged"][t], c["rows"]) for t in THRESHOLDS]
+            lines += ["site that it does not list should expect; add those that your users visit."]
+        lines += ["", "| kind | first: at `phishing` | at `suspicious` | second: at `phishing` | at `suspicious` |"]
+        lines += ["|---|---|---|---|---|"]
+        for kind, pair in {
+            **{kind: [m["kind"].get(kind) for m in (top, second)] for kind in {**top["kind"], **second["kind"]}},
+            "all": [m.get("all") for m in (top, second)],
+            **{f"on domains {d}": [m["domain"].get(d) for m in (top, second)] for d in ("listed", "not listed")},
+        }.items():
+            told = [_of(c["flagged"][t], c["rows"]) if c else "not measured" for c in pair for t in THRESHOLDS]
             lines.append(f"| {kind} | " + " | ".join(told) + " |")
     if "evasion" in metrics:
         lines += ["", "### Changed URLs", ""]

@@ -100,7 +100,8 @@ def run(
         f"Each of the {sources} largest sources of both classes left out in turn of a training from random weights on"
         f" {rows:,} rows, {epochs} epochs at a peak learning rate of {PEAK_LR:g}. A source's own rows are those on domains"
         " that no run trained on: share flagged (recall of a phishing source, false-positive rate of a legitimate one) at"
-        " the threshold that flags the given share of test's other legitimate rows."
+        " the threshold that flags the given share of test's other legitimate rows; AUC against test's rows of the other"
+        " class."
     )
     done = {r["left_out"] for r in result["runs"]}
     held, made = reserved(pool_rows), made_up(pool_rows)
@@ -142,7 +143,8 @@ def run(
                 },
                 "held": {
                     name: {rate: _reached(scores, test_rows, name, f) for rate, f in metrics.FPRS.items()}
-                    for name in judged
+                    | {"auc": _auc(scores, test_rows, name, which)}
+                    for which, name in chosen
                 },
             }
         )
@@ -157,3 +159,9 @@ def _reached(scores: Figures, test_rows: Rows, source: str, rate: float) -> Figu
     limit = threshold_at(others, rate)
     own = scores.get(source, np.zeros(0))
     return {"hits": int((own >= limit).sum()), "rows": len(own), "fp": int((others >= limit).sum())}
+
+
+def _auc(scores: Figures, test_rows: Rows, source: str, label: int) -> float | None:
+    """AUC of the source's rows, all of that label, and test's rows of the other; None without rows of the source."""
+    groups = [scores["test"][test_rows.labels != label], scores.get(source, np.zeros(0))]
+    return metrics.auc_of(groups[label], groups[1 - label])

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +32,8 @@ if TYPE_CHECKING:
 SLICE_MIN = 50  # rows of a class under which a slice is left out
 HARD = "login or bank_pay"
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256]
-FOLDER = Path(__file__).resolve().parents[1]
 CROSSED = ".cross_source.json"
-WORST = 100  # top sites' pages explained in the JSON
+WORST = 100  # pages of each list explained in the JSON
 
 
 def load(model: Path, threads: int = 1) -> Exported | Baseline:
@@ -82,6 +79,12 @@ def counts(rows: Rows, scores: Array, keep: Array, thresholds: dict[str, float])
     }
 
 
+def hard(rows: Rows) -> Array:
+    """bool [n]: the legitimate rows of `HARD`."""
+    found: Array = (rows.tagged("login") | rows.tagged("bank_pay")) & (rows.labels == 0)
+    return found
+
+
 def slices(rows: Rows, scores: Array, thresholds: dict[str, float]) -> Figures:
     """dimension -> value -> `counts`: by tag, source, month of the phishing rows, and what the URL shows.
     Rows carry several tags; of every other dimension each row has one value."""
@@ -95,8 +98,7 @@ def slices(rows: Rows, scores: Array, thresholds: dict[str, float]) -> Figures:
     out: Figures = {"tag": {}}
     for tag in sorted({t for tags in rows.tags for t in tags}):
         out["tag"][tag] = counts(rows, scores, rows.tagged(tag), thresholds)
-    hard = rows.tagged("login") | rows.tagged("bank_pay")
-    out["tag"][HARD] = counts(rows, scores, hard & (rows.labels == 0), thresholds)
+    out["tag"][HARD] = counts(rows, scores, hard(rows), thresholds)
     for name, values in dimensions.items():
         out[name] = {
             value: counts(rows, scores, values == value, thresholds) for value in sorted(set(values.tolist())) if value
@@ -120,34 +122,70 @@ def changed_digest(urls: list[bytes | None]) -> str:
     return hashlib.sha256(b"\n".join(url or b"" for url in urls)).hexdigest()
 
 
-def mutated(scorer: Scorer, rows: Rows, table: dict[str, mutations.Mutation]) -> Figures:
-    """Per mutation: rows that it changes, and how many of them reach each threshold before and after."""
-    before = scorer.score(rows.urls).logit
-    out: dict[str, Figures] = {}
-    for name, mutation in table.items():
-        urls = mutations.apply(mutation, rows.urls)
-        old = before[[url is not None for url in urls]]
-        new = scorer.score([url for url in urls if url is not None]).logit
-        out[name] = {"rows": len(old), "sha256": changed_digest(urls)}
-        for threshold, t in scorer.thresholds.items():
-            out[name][threshold] = {
-                "before": int((old >= t).sum()),
-                "after": int((new >= t).sum()),
-                "lost": int(((old >= t) & ~(new >= t)).sum()),
-            }
+def changed(scorer: Scorer, rows: Rows, mutation: mutations.Mutation) -> tuple[list[bytes | None], Array, Array]:
+    """The n URLs as changed, None where the mutation does not apply; float32 [changed]: logits before and after."""
+    urls = mutations.apply(mutation, rows.urls)
+    before = scorer.score([old for old, new in zip(rows.urls, urls, strict=True) if new is not None])
+    return urls, before.logit, scorer.score([url for url in urls if url is not None]).logit
+
+
+def mutated(
+    scorer: Scorer, rows: Rows, mutation: mutations.Mutation, thresholds: dict[str, float]
+) -> tuple[Figures, Array, Array]:
+    """Rows that the mutation changes, and how many of them reach each threshold before and after; with their logits."""
+    urls, old, new = changed(scorer, rows, mutation)
+    out: Figures = {"rows": len(old), "sha256": changed_digest(urls)}
+    for name, t in thresholds.items():
+        out[name] = {
+            "before": int((old >= t).sum()),
+            "after": int((new >= t).sum()),
+            "lost": int(((old >= t) & ~(new >= t)).sum()),
+        }
+    return out, old, new
+
+
+def evasion(
+    scorer: Scorer, phishing: Rows, legitimate: Rows, honest: Array, thresholds: dict[str, float]
+) -> dict[str, Figures]:
+    """Class -> change -> the counts of `mutated`; of phishing with the AUC before and after the change against legitimate
+    rows as they are, and after it against equally changed ones, where owners make this change.
+
+    Args:
+        honest: float [n], logits of all legitimate rows of the set, unchanged.
+        thresholds: logits; `fpr_0.01` is the one that flags 1 % of them, and so on.
+    """
+    out: dict[str, Figures] = {"phishing": {}, "legitimate": {}}
+    owners: dict[str, Array] = {}
+    for name, mutation in mutations.LEGITIMATE.items():
+        out["legitimate"][name], _, owners[name] = mutated(scorer, legitimate, mutation, thresholds)
+    for name, mutation in mutations.EVASION.items():
+        counts, old, new = mutated(scorer, phishing, mutation, thresholds)
+        counts["auc"] = {"before": metrics.auc_of(old, honest), "after": metrics.auc_of(new, honest)}
+        if name in owners:
+            counts["auc"]["both_changed"] = metrics.auc_of(new, owners[name])
+        out["phishing"][name] = counts
     return out
+
+
+def hard_negatives(rows: Rows, scores: Array) -> Figures | None:
+    """AUC and recall at each false-positive rate of the phishing rows against the legitimate `HARD` ones alone; None
+    where one of both is missing."""
+    keep = hard(rows) | (rows.labels > 0)
+    labels, scores = rows.labels[keep], scores[keep]
+    auc = metrics.auc(labels, scores) if len(labels) else None
+    if auc is None:
+        return None
+    at = {rate: metrics.recall_at_fpr(labels, scores, f) for rate, f in metrics.FPRS.items()}
+    return {"rows": int((labels == 0).sum()), "auc": auc, "recall_at_fpr": at}
 
 
 def relations(scorer: Scorer, rows: Rows) -> Figures:
     """Metamorphic relations: how many rows keep their logit bit for bit, and how many their verdict."""
-    before = scorer.score(rows.urls).logit
     limits = np.array(sorted(scorer.thresholds.values()))
     out: Figures = {"equal": {}, "same_verdict": {}}
     for kind, table in (("equal", mutations.EQUAL), ("same_verdict", mutations.SAME_VERDICT)):
         for name, mutation in table.items():
-            urls = mutations.apply(mutation, rows.urls)
-            old = before[[url is not None for url in urls]]
-            new = scorer.score([url for url in urls if url is not None]).logit
+            _, old, new = changed(scorer, rows, mutation)
             if kind == "equal":
                 same = old.view(np.uint32) == new.view(np.uint32)
             else:
@@ -197,20 +235,17 @@ def _processor() -> str:
         return platform.machine()
 
 
-def explain(model: Path, url: str) -> list[Figures] | None:
-    """Segments with contributions, from the binary; None where it is not built."""
-    binary = Path(os.environ.get("PHISHCNN_BINARY", FOLDER.parent / "target" / "release" / "phishcnn"))
-    if not binary.exists() or model.suffix == ".pickle":
-        return None
-    command = [str(binary), "explain", "--format", "json", "--model", str(model), url]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    kept = ("part", "text", "contribution")
-    return [{k: s[k] for k in kept} for s in json.loads(done.stdout)["segments"]]
+def explain(scorer: Scorer, url: str) -> list[Figures]:
+    """The URL's parts with what each adds to the logit; none of a baseline, which has no explanation."""
+    if not isinstance(scorer, Exported):
+        return []
+    segments = scorer.model.explain(url).segments
+    return [{"part": s.part, "text": s.text, "contribution": round(s.contribution, 6)} for s in segments]
 
 
-def judge_sites(pages: list[top_sites.Page], scorer: Scorer) -> tuple[Figures, Array]:
+def judge_sites(pages: list[top_sites.Page], scorer: Scorer) -> Figures:
     """Hand-written pages of known sites: counts by kind, sector, country and whether known_sites.txt lists them; and
-    float32 [n]: their logits."""
+    those with the highest logits, explained."""
     logits = scorer.score([p.url.encode() for p in pages]).logit
     out: Figures = {
         "all": _reached(logits, scorer.thresholds),
@@ -225,15 +260,8 @@ def judge_sites(pages: list[top_sites.Page], scorer: Scorer) -> tuple[Figures, A
         "listed": _reached(logits[listed], scorer.thresholds),
         "not listed": _reached(logits[~listed], scorer.thresholds),
     }
-    return out, logits
-
-
-def judge_top_sites(model: Path, scorer: Scorer) -> Figures:
-    """The pages that nothing is chosen by, and the worst of them, explained."""
-    pages = top_sites.read()
-    out, logits = judge_sites(pages, scorer)
     out["worst"] = [
-        {"url": pages[i].url, "logit": float(logits[i]), "segments": explain(model, pages[i].url)}
+        {"url": pages[i].url, "logit": float(logits[i]), "segments": explain(scorer, pages[i].url)}
         for i in np.argsort(-logits, kind="stable")[:WORST].tolist()
     ]
     return out
@@ -308,6 +336,7 @@ def evaluate(
             "engine": report,
             "refused_rows": refused,
             "slices": slices(rows, logit, thresholds),
+            "hard_negatives": hard_negatives(rows, logit),
             "roc": metrics.curve(rows.labels, logit),
             "reliability": metrics.reliability(rows.labels, probability),
             "histogram": metrics.histogram(rows.labels, logit),
@@ -321,19 +350,16 @@ def evaluate(
             entry["largest_logit_difference"] = float(np.abs(logit - trained).max())
         result["sets"][name] = entry
         if judged is None or name == chosen["set"]:
-            judged = rows
+            judged, honest, limits = rows, logit[rows.labels == 0], thresholds
         print(name, summary(report), flush=True)
     if judged is None:
         raise DataError("no set to report on")
     phishing, legitimate = (sample(judged, label, chosen["rows"]) for label in (1, 0))
-    result["evasion"] = {
-        "phishing": mutated(kept, phishing, mutations.EVASION),
-        "legitimate": mutated(kept, legitimate, mutations.LEGITIMATE),
-    }
+    result["evasion"] = evasion(kept, phishing, legitimate, honest, limits)
     both = sample(judged, 1, chosen["rows"] // 2), sample(judged, 0, chosen["rows"] // 2)
     result["relations"] = relations(kept, Rows(urls=[u for r in both for u in r.urls]))
-    result["top_sites"] = judge_top_sites(model, kept)
-    result["valid_sites"] = judge_sites(top_sites.read(top_sites.VALID), kept)[0]
+    result["top_sites"] = judge_sites(top_sites.read(), scorer)
+    result["valid_sites"] = judge_sites(top_sites.read(top_sites.VALID), scorer)
     if isinstance(scorer, Exported):
         result["cost"] = cost(model, scorer, judged.urls)
     # Too long a test for each version: where this one has none, that of the released model, which says its version.

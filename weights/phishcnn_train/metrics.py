@@ -34,6 +34,12 @@ def auc(labels: Array, scores: Array) -> float | None:
     return float(np.trapezoid(tp, fp) / (tp[-1] * fp[-1])) if tp[-1] and fp[-1] else None
 
 
+def auc_of(phishing: Array, legitimate: Array) -> float | None:
+    """AUC of the logits of two groups, float [n] and [m]; None where one is empty."""
+    labels = np.repeat([True, False], [len(phishing), len(legitimate)])
+    return auc(labels, np.concatenate([phishing, legitimate])) if labels.any() and not labels.all() else None
+
+
 def average_precision(labels: Array, scores: Array) -> float | None:
     """Sum of (R_n - R_(n-1)) P_n over the distinct thresholds of scores [n]; None without a positive."""
     _, tp, fp = roc(labels, scores)

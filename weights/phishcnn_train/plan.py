@@ -14,7 +14,7 @@ NEEDED = {
     "sets": set(),
     "mutations": {"set", "rows"},
     "same_verdict": set(),
-    "gate": {"sets", "slice_set", "slices", "tags", "flagged", "evasion", "limits", "verdicts"}
+    "gate": {"sets", "slice_set", "slices", "tags", "flagged", "sites", "evasion", "limits", "verdicts"}
     | {"calibration_error", "logit_difference", "quantisation_loss"},
 }
 

@@ -16,18 +16,21 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 
 from .export import FLOAT, parent_of, read
 from .metrics import difference, share
-from .params import Params
 from .plan import PLAN, released
 from .plan import read as read_plan
 from .typed import Figures
 
 VERDICTS = ("benign", "suspicious", "phishing")  # by their number
+# What is published of a model. A cross-source test says of which version it is, and stays until there is another.
+SUFFIXES = (".safetensors", ".metrics.json", ".history.json", ".cross_source.json")
+SITES = {"top_sites": "best-known sites", "valid_sites": "second list of known sites"}  # pages judged, by their key
 
 
 class Refused(Exception):
@@ -88,9 +91,10 @@ def headlines(metrics: Figures, plan: Figures) -> tuple[list[Figure], list[str]]
         for t in ("phishing", "suspicious"):
             value = share(c["flagged"][t], c["legitimate_rows"])
             out.append(Figure(f"{title}: flagged at `{t}`", value, False))
-    top = metrics["top_sites"]["all"]
     for t in ("phishing", "suspicious"):
-        out.append(Figure(f"best-known sites: flagged at `{t}`", share(top["flagged"][t], top["rows"]), False))
+        for key, title in SITES.items():
+            c = metrics[key]["all"]
+            out.append(Figure(f"{title}: flagged at `{t}`", share(c["flagged"][t], c["rows"]), False))
         for change in gate["evasion"]:
             c, title = metrics["evasion"]["phishing"][change], f"phishing, {change}: recall at `{t}`"
             if c["rows"]:
@@ -165,6 +169,11 @@ def own_checks(metrics: Figures, plan: Figures) -> list[Check]:
                     f" at most {100 * share_of:g} % may"
                 )
                 out.append(Check(told, c["flagged"][t] <= share_of * c["legitimate_rows"]))
+    for key, most in gate["sites"].items():
+        c = metrics[key]["all"]
+        for t, pages in zip(("phishing", "suspicious"), most, strict=True):
+            told = f"{SITES[key]}: {c['flagged'][t]} of {c['rows']} pages flagged at `{t}`; at most {pages} may be"
+            out.append(Check(told, c["flagged"][t] <= pages))
     error = metrics["sets"][gate["slice_set"]]["engine"]["calibration_error"]
     told = f"calibration error {error:.4f} on {gate['slice_set']}; it must be below {gate['calibration_error']}"
     out.append(Check(told, error < gate["calibration_error"]))
@@ -240,7 +249,7 @@ def faults(checks: Iterable[Check]) -> list[str]:
 
 def of_other_urls(metrics: Figures, current: Figures) -> list[str]:
     """What both models were measured on, but not with the same URLs."""
-    pairs = {"best-known sites": [m["top_sites"] for m in (metrics, current)]}
+    pairs = {title: [m[key] for m in (metrics, current)] for key, title in SITES.items()}
     for side in ("phishing", "legitimate"):
         for name in metrics["evasion"][side]:
             pairs[f"{side}, {name}"] = [m["evasion"][side].get(name, {}) for m in (metrics, current)]
@@ -359,23 +368,32 @@ def unjudged(few: list[str]) -> str:
     return f"\nnot judged, too few rows: {'; '.join(few)}" if few else ""
 
 
-def judge_alone(candidate: Path, plan_file: Path, output: Path | None = None) -> tuple[str, bool]:
-    """Judges the candidate without a current model, by what the gate asks of it whatever that does.
+def judge_alone(candidate: Path, plan_file: Path, today: str, output: Path | None = None) -> tuple[str, bool]:
+    """Judges the candidate without a current model, by what the gate asks of it whatever that does; cost and age are
+    told beside.
 
     Args:
+        today: YYYY-MM.
         output: JSON to write, with all checks.
     Returns: (what to print, whether all passed).
     """
+    from . import staleness
+
     plan = read_plan(plan_file)
     metrics = measured(candidate)[1]
     with all_measured():
         checks = own_checks(metrics, plan) + short_list(candidate, plan) + quantisation(candidate, metrics, plan)
         few = headlines(metrics, plan)[1]
+    dated = bool(metrics.get("trained_until"))
     if output:
-        told = {"model": metrics["model"], "version": metrics["version"], "sha256": metrics["sha256"]}
+        told = {key: metrics.get(key) for key in ("model", "version", "sha256", "trained_until", "cost")}
+        told |= {"recall_lost_per_month": staleness.lost_per_month(metrics) if dated else None}  # in points
         told |= {"checks": [c._asdict() for c in checks], "too_few_rows": few}
         output.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     lines = [f"{'ok   ' if c.passed else 'FAULT'} {c.told}" for c in checks]
+    lines += [f"      {name}: {value}" for name, value in metrics.get("cost", {}).items()]
+    if dated:
+        lines += [f"      {staleness.report(metrics, today)[0]}"]
     return "\n".join(lines) + unjudged(few), not faults(checks)
 
 
@@ -413,27 +431,29 @@ def release(
         changes = with_line(changelog, changelog_line(metrics, current))
     told = table(judged) if judged else f"{metrics['model']}: nothing to compare with, a first release"
     told += unjudged(few)
-    if params:  # what the card needs is found or missed before anything is written
-        described = Params.load(params)
-        (described.path.parent / described.data).read_text()
-    if dry:
-        return f"{told}\n{candidate} may be published"
-    folders = [(candidate.parent, into)]
-    if parent_of(candidate):
-        folders.append((candidate.parent / FLOAT, into / FLOAT))
-    for here, there in folders:
-        there.mkdir(parents=True, exist_ok=True)
-        for suffix in (".safetensors", ".metrics.json", ".history.json", ".cross_source.json"):
-            source, goal = here / f"{candidate.stem}{suffix}", there / f"{metrics['model']}{suffix}"
-            if source.exists():
-                if source.resolve() != goal.resolve():
-                    shutil.copyfile(source, goal)
-            elif suffix != ".cross_source.json":  # which says of which version it is; the others are an older model's
-                goal.unlink(missing_ok=True)
+    folders = [Path(), Path(FLOAT)] if parent_of(candidate) else [Path()]
     from . import card  # loads JAX
 
-    written = card.write(target, params)
-    for _, folder in folders:
-        record(into / "SHA256SUMS", folder / target.name)
+    with TemporaryDirectory() as made_in:  # all is made before the first released file is replaced
+        made = Path(made_in)
+        for folder in folders:
+            (made / folder).mkdir(exist_ok=True)
+            for suffix in SUFFIXES:
+                source = candidate.parent / folder / f"{candidate.stem}{suffix}"
+                if source.exists():
+                    shutil.copyfile(source, made / folder / f"{metrics['model']}{suffix}")
+        with all_measured():
+            written = card.write(made / target.name, params)
+        if dry:
+            return f"{told}\n{candidate} may be published"
+        for folder in folders:
+            (into / folder).mkdir(parents=True, exist_ok=True)
+            for name in [f"{metrics['model']}{suffix}" for suffix in SUFFIXES] + [written.name]:
+                if (made / folder / name).exists():
+                    shutil.copyfile(made / folder / name, into / folder / name)
+                elif name.endswith(".history.json"):  # an older model's
+                    (into / folder / name).unlink(missing_ok=True)
+    for folder in folders:
+        record(into / "SHA256SUMS", into / folder / target.name)
     changelog.write_text(changes)
     return f"{told}\npublished {target} ({metrics['sha256']}), {written.name}, SHA256SUMS, {changelog.name}"

@@ -23,7 +23,8 @@ from .urlparts import Parts
 
 
 def collect(folder: Path) -> dict[str, Figures]:
-    """The metrics of all models and baselines under `weights`, in the order of TITLES."""
+    """The metrics of all models and baselines under the folder, in the order of TITLES: of whatever lies there, so that
+    in `cache/` baselines that were evaluated at another time stand beside today's candidates."""
     found = {}
     for path in sorted([*folder.glob("models/*.metrics.json"), *folder.glob("baselines/*.metrics.json")]):
         found[path.name.removesuffix(".metrics.json")] = json.loads(path.read_text())
@@ -69,7 +70,7 @@ def _section(table: Table, main: str) -> str:
     head = [_code(table.head[0]), *(f">{_code(name)}" for name in table.head[1:])]
     rows = [("main" if of == main else "", [_cell(cell) for cell in cells]) for of, cells in table.rows]
     told = f"<p class=dim>{_code(table.told)}</p>" if table.told else ""
-    return f"<h3>{_code(table.title)}</h3>{told}{_table(head, rows)}"
+    return f"<h3>{_code(table.title)}</h3>{told}{_table(head, rows) if rows else ''}"
 
 
 def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
@@ -85,7 +86,10 @@ def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
-THRESHOLD_NOTE = "Per cent; small or in brackets: 95 % interval and counts. Each model's thresholds are its own."
+THRESHOLD_NOTE = (
+    "Per cent; small or in brackets: 95 % interval and counts. Each model's thresholds are its own. Rows are those of"
+    " `test`; `login` and `bank_pay` are tags of legitimate ones. Pages are hand-written."
+)
 CHANGED_NOTE = (
     "What an attacker can change, on phishing rows of test, and the owner of a site, on legitimate ones: per cent before"
     " → after the change; small or in brackets: 95 % interval after it. Where a model's metrics hold no digest of the"
@@ -122,10 +126,8 @@ def _given(all_metrics: Figures) -> str:
     )
 
 
-def _marked(url: str, segments: list[Figures] | None) -> str:
+def _marked(url: str, segments: list[Figures]) -> str:
     """The URL with its segments tinted by contribution."""
-    if not segments:
-        return html.escape(url)
     most = max((abs(s["contribution"]) for s in segments), default=0) or 1
     out, at = [], 0
     for s in segments:
@@ -141,14 +143,16 @@ def _marked(url: str, segments: list[Figures] | None) -> str:
 
 
 def _worst(pages: list[Figures], limits: dict[str, float]) -> str:
-    """Flagged pages first, then those that no threshold flags; each by falling logit."""
+    """Flagged pages first, then those that no threshold flags; each by falling logit. `list` of a page is shown where
+    it has one."""
     rows: list[tuple[str, list[str]]] = []
     flagged = 0
+    lists = any("list" in page for page in pages)
     for i, page in enumerate(sorted(pages, key=lambda page: -page["logit"]), 1):
         logit = page["logit"]
         verdict = next((v for v in THRESHOLDS if logit >= limits[v]), "benign")
         flagged += verdict != "benign"
-        top = sorted(page["segments"] or [], key=lambda s: -s["contribution"])[:2]
+        top = sorted(page["segments"], key=lambda s: -s["contribution"])[:2]
         why = ", ".join(f"<code>{html.escape(s['text'])}</code> {s['contribution']:+.1f}" for s in top)
         cells = [
             str(i),
@@ -156,14 +160,22 @@ def _worst(pages: list[Figures], limits: dict[str, float]) -> str:
             f"{logit:+.2f}",
             f'<span class="url">{_marked(page["url"], page["segments"])}</span>',
             why,
+            *([page["list"]] if lists else []),
         ]
         rows.append(("", cells))
-    head = [">", "verdict", ">logit", "page", "what speaks most for phishing"]
+    head = [">", "verdict", ">logit", "page", "what speaks most for phishing", *(["list"] if lists else [])]
     parts = (
         (f"Flagged at <code>phishing</code> or <code>suspicious</code>: {flagged}", rows[:flagged]),
         (f"Not flagged: the {len(rows) - flagged} next in score", rows[flagged:]),
     )
     return "".join(f"<h3>{told}</h3>{_table(head, part)}" for told, part in parts if part)
+
+
+def worst_pages(m: Figures) -> list[Figures]:
+    """The highest-scored pages of both lists together, as many as each list has explained."""
+    lists = {"first": m["top_sites"]["worst"], "second": m.get("valid_sites", {}).get("worst", [])}
+    pages = [{**page, "list": name} for name, found in lists.items() for page in found]
+    return sorted(pages, key=lambda page: -page["logit"])[: len(lists["first"])]
 
 
 def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
@@ -185,7 +197,7 @@ def worst_rows(model: Path, rows_of: str, output: Path, most: int = 100) -> int:
     pages = []
     for i in np.argsort(-logits, kind="stable")[:most].tolist():
         url = rows.urls[i].decode("utf-8", "replace")
-        pages.append({"url": url, "logit": float(logits[i]), "segments": evaluate.explain(model, url)})
+        pages.append({"url": url, "logit": float(logits[i]), "segments": evaluate.explain(scorer, url)})
     output.parent.mkdir(parents=True, exist_ok=True)
     head = f'<!doctype html><meta charset="utf-8"><title>{html.escape(scorer.name)}</title><style>{STYLE}</style><main>'
     told = f"<h1>{len(pages)} of {len(rows):,} legitimate rows on the best-known sites</h1><p>Rows of the data: keep it.</p>"
@@ -208,37 +220,11 @@ def _tiles(m: Figures) -> str:
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{v}</b>{t}</div>' for v, t in tiles) + "</div>"
 
 
-def _crossed(m: Figures) -> str:
-    """The cross-source test, where it was run."""
-    found = m.get("cross_source")
-    if not found:
-        return ""
-    control = next((run for run in found["runs"] if run["left_out"] is None), None)
-    rows = []
-    for run in found["runs"]:
-        source = run["left_out"]
-        cells = [html.escape(source or "nothing (control)"), run["class"] or "–", f"{run['train_rows']:,}"]
-        cells += [_cell(tables.recall(run["test"]["recall_at_fpr"][rate])) for rate in ("0.01", "0.001")]
-        for rate in ("0.01", "0.001"):
-            pair = [_against(r["held"][source], rate) for r in (run, control) if r and source]
-            cells.append(" / ".join(pair) or "–")
-        rows.append(("", cells))
-    head = ["source left out", "class", ">training rows", ">test: recall at 1 %", ">at 0.1 %"]
-    head += [">its own rows: left out / control, at 1 %", ">at 0.1 %"]
-    told = found["what"]
-    if found.get("version") != m["version"]:
-        told += f" The network is that of version {found.get('version', '(unknown)')}; it was not measured again since."
-    return f"<h2 id=cross>Sources never seen</h2><p>{html.escape(told)}</p>" + _table(head, rows)
-
-
-def _against(counts: Figures, rate: str) -> str:
-    c = counts[rate]
-    return f"{100 * c['hits'] / c['rows']:.1f} %" if c["rows"] else "–"
-
-
 def page(all_metrics: dict[str, Figures], main: str, pictures: dict[str, bytes]) -> str:
-    """The HTML page; a function of the metrics and the pictures alone."""
+    """The HTML page; a function of the metrics, the pictures and the goals of `evaluation.toml` alone."""
     m = all_metrics[main]
+    targets, crossed, worst = tables.targets(all_metrics), tables.crossed(m), worst_pages(m)
+    pages = sum(m[key]["all"]["rows"] for key in tables.LISTS if key in m)
 
     def sections(found: list[Table]) -> str:
         return "\n".join(_section(table, main) for table in found)
@@ -255,25 +241,26 @@ def page(all_metrics: dict[str, Figures], main: str, pictures: dict[str, bytes])
 <p class=dim>Model <code>{m["sha256"][:16]}</code>, trained until {html.escape(m.get("trained_until") or "?")}. Generated from
 the metrics <code>{digest(all_metrics)[:16]}</code> by <code>python -m phishcnn_train report</code>; nothing here is written by hand.</p>
 {_tiles(m)}
+{"<h2>Targets</h2>" + _section(targets, main) if targets else ""}
 <h2>Against the baselines</h2>
 <p>{_code(_told(all_metrics))}</p>
 {_given(all_metrics)}
 {sections([tables.models(all_metrics), *tables.results(all_metrics, main, full=True)])}
 <h2>At the released thresholds</h2>
-<p>{THRESHOLD_NOTE}</p>
-{sections([*tables.at_thresholds(all_metrics), tables.top_sites(all_metrics)])}
+<p>{_code(THRESHOLD_NOTE)}</p>
+{sections([*tables.at_thresholds(all_metrics), tables.hard_negatives(all_metrics), *tables.sites(all_metrics)])}
 <h2>Changed URLs</h2>
 <p>{CHANGED_NOTE}</p>
 {sections([*tables.evasion(all_metrics, main), tables.finds_more(all_metrics, main)])}
 <h2>Pictures</h2>
-{figures}{_crossed(m)}
-<h2>The {len(m["top_sites"]["worst"])} highest-scored pages of the best-known sites</h2>
-<p>Of {m["top_sites"]["all"]["rows"]} hand-written home, sign-in, account, payment, help and content pages,
-{m["top_sites"]["domain"]["listed"]["rows"]} of them on domains that <code>known_sites.txt</code> lists, other pages of which training made.
+{figures}
+{"<h2 id=cross>Sources never seen</h2>" + _section(crossed, main) if crossed else ""}
+<h2>The {len(worst)} highest-scored pages of known sites</h2>
+<p>Of the {pages:,} hand-written home, sign-in, account, payment, help and content pages of both lists.
 {_code(tables.seen_pages(main))}
 All are legitimate: what is flagged is a false positive. Red parts push towards phishing, blue ones away;
 a part's contribution is the logit's change when the part is masked.</p>
-{_worst(m["top_sites"]["worst"], m["thresholds"])}
+{_worst(worst, m["thresholds"])}
 </main></body></html>
 """
 
@@ -285,21 +272,24 @@ def readme(all_metrics: dict[str, Figures], main: str) -> str:
         "",
         "Generated by `python -m phishcnn_train report`; do not edit. `index.html` is the whole report in one file.",
         "",
-        "## Against the baselines",
-        "",
-        _told(all_metrics),
-        "",
     ]
+    targets, crossed = tables.targets(all_metrics), tables.crossed(all_metrics[main])
+    if targets:
+        lines += ["## Targets", "", *targets.markdown(main)]
+    lines += ["## Against the baselines", "", _told(all_metrics), ""]
     for table in [tables.models(all_metrics), *tables.results(all_metrics, main, full=False)]:
         lines += table.markdown(main)
     lines += ["## At the released thresholds", "", THRESHOLD_NOTE, ""]
-    for table in tables.at_thresholds(all_metrics):
+    found = [*tables.at_thresholds(all_metrics), tables.hard_negatives(all_metrics), *tables.sites(all_metrics)]
+    for table in found:
         lines += table.markdown(main)
     if seen := tables.seen_pages(main):
         lines += [seen, ""]
     lines += ["## Changed URLs", "", CHANGED_NOTE, ""]
     for table in [*tables.evasion(all_metrics, main), tables.finds_more(all_metrics, main)]:
         lines += table.markdown(main)
+    if crossed:
+        lines += ["## Sources never seen", "", *crossed.markdown(main)]
     lines += ["## Pictures"]
     for name, (_, caption) in PICTURES.items():
         lines += ["", f"![{name}]({name}.png)", "", caption.replace("<code>", "`").replace("</code>", "`")]

@@ -25,6 +25,8 @@ from .teach import taught
 from .tokens import tokens_of
 from .typed import Figures, Log
 
+TELLS = ("name", "version", "purpose", "data", "path")  # parameters that say what a model is; they decide no training
+
 
 def varied(params: Params, changes: Figures) -> Params:
     """The parameters with these keys instead; a table's other keys stay. Raises ParamsError where there is no such
@@ -59,7 +61,8 @@ def plan(path: Path, params: Params) -> dict[str, Params]:
 
 
 def run(params: Params, plan_file: Path, rows_folder: Path, output: Path, work: Path, log: Log = print) -> Figures:
-    """Trains what is missing in `output`, and adds each run as soon as it is done.
+    """Trains what is missing in `output`, and adds each run as soon as it is done. Returns the plan's runs, in its
+    order; `output` keeps those that the plan no longer names.
 
     Args:
         rows_folder: where `prepare` wrote the cleaned rows.
@@ -69,11 +72,14 @@ def run(params: Params, plan_file: Path, rows_folder: Path, output: Path, work: 
     )
     settings = {"train_sha256": digest(rows), "valid_sha256": digest(valid_rows)}
     result = read_json(output) if output.exists() else {}
+    planned = plan(plan_file, params)
     if result.get("settings") != settings:
+        if dropped := len(result.get("runs", {})):
+            log(f"{output}: of other rows; its {dropped} runs are dropped")
         result = {"settings": settings, "runs": {}}
-    for title, varied_params in plan(plan_file, params).items():
-        decides = dataclasses.asdict(dataclasses.replace(varied_params, path=Path()))
-        identity = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+    for title, varied_params in planned.items():
+        decides = {k: v for k, v in dataclasses.asdict(varied_params).items() if k not in TELLS}
+        identity = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
         if result["runs"].get(title, {}).get("params_sha256") == identity:
             continue
         begun = time.monotonic()
@@ -99,7 +105,7 @@ def run(params: Params, plan_file: Path, rows_folder: Path, output: Path, work: 
         }
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(dumps(result))
-    return result
+    return result | {"runs": {title: result["runs"][title] for title in planned}}
 
 
 def table(result: Figures) -> str:

@@ -4,17 +4,24 @@ a JSON does not hold is `not measured` or `not resolvable` in its cell."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from .metrics import BASE_RATES, FPRS, difference, share
 from .pictures import SETS, called
+from .plan import PLAN
+from .plan import read as read_plan
 from .typed import Figures
 
 DATA = Path(__file__).resolve().parents[1] / "DATA.md"
 THRESHOLDS = ("phishing", "suspicious")
 HARD = ("login", "bank_pay", "login or bank_pay")  # tags of legitimate rows
+CHANGED_AT = {  # key of the counts: what it is called
+    **{t: f"`{t}`" for t in THRESHOLDS},
+    "fpr_0.01": "FPR 1 % of the unchanged rows",
+    "fpr_0.001": "FPR 0.1 % of the unchanged rows",
+}
 OWNERS = {"URL in query": "own URL in query"}  # the change of legitimate rows, where it has another name
 SHORT = {
     "phishcnn-compact": "compact",
@@ -38,6 +45,8 @@ class Table:
     def markdown(self, main: str) -> list[str]:
         """Lines of a section; what stands small below a figure follows in brackets."""
         lines = [f"### {self.title}", "", *([self.told, ""] if self.told else [])]
+        if not self.rows:
+            return lines
         lines += ["| " + " | ".join(self.head) + " |", "|---" * len(self.head) + "|"]
         for of, cells in self.rows:
             shown = [c if isinstance(c, str) else f"{c[0]} ({c[1]})" for c in cells]
@@ -154,13 +163,7 @@ def at_thresholds(all_metrics: Figures) -> list[Table]:
             rows.append((name, cells))
         head = ["model", "phishing found", "legitimate rows flagged", *(f"`{tag}` rows flagged" for tag in HARD)]
         head += ["best-known sites' pages flagged", "pages of the second list flagged"]
-        told = (
-            "On `test`; `login` and `bank_pay` are tags of legitimate rows. Besides, hand-written pages: of the best-known"
-            " sites (`fixtures/top_sites.tsv`), which made-up pages were worked out with an eye on, and a second list"
-            " (`fixtures/valid_sites.tsv`, sign-in pages above all), written without sight of it: nearer to what a site that"
-            " nobody had in mind should expect, until choices are made by it, as they are since 0.8.0."
-        )
-        tables.append(Table(f"At each model's own threshold `{threshold}`", told, head, rows))
+        tables.append(Table(f"At each model's own threshold `{threshold}`", "", head, rows))
     return tables
 
 
@@ -169,23 +172,122 @@ def single(m: Figures) -> bool:
     return len(set(m["thresholds"].values())) == 1
 
 
-def top_sites(all_metrics: Figures) -> Table:
-    """Pages of the best-known sites by kind, and by what `known_sites.txt` lists."""
-    columns = [
-        ("kind", kind)
-        for kind in sorted({k for m in all_metrics.values() for k in m.get("top_sites", {}).get("kind", {})})
-    ] + [("domain", "listed"), ("domain", "not listed")]
+LISTS = {  # key of the metrics: what the list is, and what is to be known of it
+    "top_sites": (
+        "Pages of the best-known sites, flagged",
+        "`fixtures/top_sites.tsv`: made-up pages of training were worked out with an eye on it.",
+    ),
+    "valid_sites": (
+        "Pages of the second list, flagged",
+        "`fixtures/valid_sites.tsv`: sign-in pages above all, written without sight of the first list; by it choices are made.",
+    ),
+}
+
+
+def sites(all_metrics: Figures) -> list[Table]:
+    """For each list, its pages by kind, and by what `known_sites.txt` lists."""
+    found = []
+    for key, (name_of, about) in LISTS.items():
+        kinds = sorted({k for m in all_metrics.values() for k in m.get(key, {}).get("kind", {})})
+        columns = [*(("kind", kind) for kind in kinds), ("domain", "listed"), ("domain", "not listed")]
+        rows: list[tuple[str, list[Cell]]] = []
+        for name, m in all_metrics.items():
+            cells: list[Cell] = [title(name)]
+            for field, value in columns:
+                c = m.get(key, {}).get(field, {}).get(value)
+                flagged = " / ".join(f"{c['flagged'][t]:,}" for t in THRESHOLDS) if c else ""
+                cells.append((flagged, f"of {c['rows']:,}") if c else NOT_MEASURED)
+            rows.append((name, cells))
+        told = f"{about} At `phishing` / `suspicious`, by kind and by whether `known_sites.txt` lists the domain."
+        head = ["model", *(f"domain {value}" if field == "domain" else value for field, value in columns)]
+        found.append(Table(name_of, told, head, rows))
+    return found
+
+
+PAGES = {"top_sites": "best-known sites' pages", "valid_sites": "second list's pages"}
+
+
+def targets(all_metrics: Figures, plan: Path = PLAN) -> Table | None:
+    """Floor, goal and what was reached, of the models that the plan has floors for; None where it has none of them."""
+    rules = read_plan(plan)
+    goals, limits = rules.get("goals", {}), rules["gate"]["limits"]
+    models = [name for name in all_metrics if name in limits]
+    if not models:
+        return None
+    rows: list[tuple[str, list[Cell]]] = []
+    for key, wanted in goals.get("recall", {}).items():
+        for rate, goal, which in zip(("0.01", "0.001"), wanted, (0, 1), strict=True):
+            cells: list[Cell] = [f"{SETS.get(key, key)}: recall at FPR {100 * FPRS[rate]:g} %", f"{100 * goal:g}"]
+            for name in models:
+                floor = limits[name].get("recall", {}).get(key, [0, 0])[which]
+                point = all_metrics[name]["sets"].get(key, {"engine": {"recall_at_fpr": {}}})["engine"]["recall_at_fpr"]
+                cells += [f"{100 * floor:g}", _judged(point.get(rate), floor, goal)]
+            rows.append(("", cells))
+    gate, wanted = rules["gate"], goals.get("flagged", {})
+    for what in dict.fromkeys([*gate["flagged"], *wanted, *gate["sites"]]):
+        for threshold, which in zip(THRESHOLDS, (0, 1), strict=True):
+            # The gate's limits are shares of tagged rows, but numbers of pages; goals are shares.
+            share_of_tag = gate["flagged"][what][which] if what in gate["flagged"] else None
+            pages = gate["sites"][what][which] if what in gate["sites"] else None
+            goal = wanted[what][which] if what in wanted else share_of_tag
+            floor = _most(share_of_tag) if pages is None else f"at most {pages} page{'s' * (pages != 1)}"
+            cells = [f"{PAGES.get(what, f'`{what}` rows of test')} flagged at `{threshold}`", _most(goal)]
+            for name in models:
+                m = all_metrics[name]
+                tags = m["sets"].get("test", {}).get("slices", {}).get("tag", {})
+                c = m.get(what, {}).get("all") if what in PAGES else tags.get(what)
+                if not c:
+                    cells += [floor, NOT_MEASURED]
+                    continue
+                hits, of = c["flagged"][threshold], c["rows" if what in PAGES else "legitimate_rows"]
+                least = pages if share_of_tag is None else share_of_tag * of
+                said = _said(
+                    {
+                        "floor": None if least is None else hits <= least,
+                        "goal": None if goal is None else hits <= goal * of,
+                    }
+                )
+                cells += [floor, (f"{100 * hits / of:.2f}", f"{said}; {hits:,} of {of:,}")]
+            rows.append(("", cells))
+    head = ["what", "goal"] + [f"{SHORT.get(name, name)}{what}" for name in models for what in (": floor", "")]
+    told = "Per cent. Floors refuse a release (`evaluation.toml`); goals, there too, refuse nothing."
+    return Table("Floors and goals", told, head, rows)
+
+
+def _judged(point: Figures | None, floor: float, goal: float) -> Cell:
+    """Recall at a false-positive rate, in per cent; small: whether floor and goal are reached."""
+    if not point or not point.get("resolvable"):
+        return NOT_RESOLVABLE if point else NOT_MEASURED
+    return f"{100 * point['recall']:.1f}", _said({"floor": point["recall"] >= floor, "goal": point["recall"] >= goal})
+
+
+def _said(reached: dict[str, bool | None]) -> str:
+    return ", ".join(f"{what} {'reached' if ok else 'not reached'}" for what, ok in reached.items() if ok is not None)
+
+
+def _most(bound: float | None) -> str:
+    return "–" if bound is None else f"at most {100 * bound:g}" if bound else "none"
+
+
+def hard_negatives(all_metrics: Figures) -> Table:
+    """AUC and recall of the phishing rows of test against its hard negatives alone."""
     rows: list[tuple[str, list[Cell]]] = []
     for name, m in all_metrics.items():
-        cells: list[Cell] = [title(name)]
-        for field, value in columns:
-            c = m.get("top_sites", {}).get(field, {}).get(value)
-            flagged = " / ".join(f"{c['flagged'][t]:,}" for t in THRESHOLDS) if c else ""
-            cells.append((flagged, f"of {c['rows']:,}") if c else NOT_MEASURED)
-        rows.append((name, cells))
-    told = "Pages flagged at `phishing` / `suspicious`, by kind and by whether `known_sites.txt` lists the domain."
-    head = ["model", *(f"domain {value}" if field == "domain" else value for field, value in columns)]
-    return Table("Pages of the best-known sites, flagged", told, head, rows)
+        found = m["sets"].get("test", {}).get("hard_negatives")
+        cells: list[Cell] = [recall(found["recall_at_fpr"].get(rate) if found else None) for rate in FPRS]
+        rows.append((name, [title(name), f"{found['auc']:.4f}" if found else NOT_MEASURED, *cells]))
+    head = ["model", "AUC", *(f"recall at FPR {100 * rate:g} %" for rate in FPRS.values())]
+    told = (
+        "The phishing rows of `test` against its `login or bank_pay` rows alone: the false-positive rate is of those."
+    )
+    return measured(Table("Against hard negatives", told, head, rows))
+
+
+def measured(table: Table) -> Table:
+    """The table, or one sentence instead of its rows where no model was measured so."""
+    if any(cell != NOT_MEASURED for _, cells in table.rows for cell in cells[1:]):
+        return table
+    return replace(table, told=f"{table.told} Not measured yet for any of these models.".strip(), rows=[])
 
 
 def same_rows(one: Figures, other: Figures) -> bool:
@@ -195,22 +297,41 @@ def same_rows(one: Figures, other: Figures) -> bool:
 
 
 def evasion(all_metrics: Figures, main: str) -> list[Table]:
-    """A table for each class and threshold: share flagged before and after each change, a column per model."""
+    """A table for each class and threshold: share flagged before and after each change, a column per model; and one for
+    the AUC of changed phishing."""
     found = []
     for side, what in (("phishing", "phishing found"), ("legitimate", "legitimate rows flagged")):
-        own = all_metrics[main].get("evasion", {}).get(side, {})
-        for threshold in THRESHOLDS if own else ():
-            rows: list[tuple[str, list[Cell]]] = []
-            for change, counts in own.items():
-                cells: list[Cell] = [(change, f"{counts['rows']:,} rows")]
-                for m in all_metrics.values():
-                    c = m.get("evasion", {}).get(side, {}).get(change)
-                    cell = before_after(c, threshold) if c else NOT_MEASURED
-                    cells.append(cell if not c or same_rows(c, counts) else "other rows")
-                rows.append(("", cells))
-            head = ["change", *(SHORT.get(name, name) for name in all_metrics)]
-            found.append(Table(f"Changed URLs at `{threshold}`: {what}", "", head, rows))
-    return found
+        for threshold, at in CHANGED_AT.items():
+            found.append(_by_change(all_metrics, main, side, f"Changed URLs at {at}: {what}", threshold))
+    found.append(_by_change(all_metrics, main, "phishing", "Changed URLs: AUC of phishing", "auc"))
+    return found if all_metrics[main].get("evasion") else []
+
+
+def _by_change(all_metrics: Figures, main: str, side: str, name_of: str, key: str) -> Table:
+    rows: list[tuple[str, list[Cell]]] = []
+    for change, counts in all_metrics[main].get("evasion", {}).get(side, {}).items():
+        cells: list[Cell] = [(change, f"{counts['rows']:,} rows")]
+        for m in all_metrics.values():
+            c = m.get("evasion", {}).get(side, {}).get(change, {})
+            if key not in c:
+                cells.append(NOT_MEASURED)
+            elif not same_rows(c, counts):
+                cells.append("other rows")
+            else:
+                cells.append(_areas(c["auc"]) if key == "auc" else before_after(c, key))
+        rows.append(("", cells))
+    told = ""
+    if key == "auc":
+        told = (
+            "Before → after the change, against unchanged legitimate rows; small or in brackets: after it, against"
+            " legitimate rows that were changed likewise."
+        )
+    return measured(Table(name_of, told, ["change", *(SHORT.get(name, name) for name in all_metrics)], rows))
+
+
+def _areas(auc: Figures) -> Cell:
+    before, after, both = ("–" if auc.get(k) is None else f"{auc[k]:.4f}" for k in ("before", "after", "both_changed"))
+    return f"{before} → {after}", both
 
 
 def before_after(c: Figures, threshold: str) -> Cell:
@@ -252,3 +373,27 @@ def finds_more(all_metrics: Figures, main: str) -> Table:
             flagged = 100 * c["fp"] / max(c["fp"] + c["tn"], 1)
             told += f" {called(name)} are left out: their one threshold flags {flagged:.0f} % of the legitimate rows of `test`."
     return Table("Where another model finds more", told, head, rows)
+
+
+def crossed(m: Figures) -> Table | None:
+    """The cross-source test, where it was run."""
+    found = m.get("cross_source")
+    if not found:
+        return None
+    control = next((run for run in found["runs"] if run["left_out"] is None), None)
+    rows: list[tuple[str, list[Cell]]] = []
+    for run in found["runs"]:
+        source = run["left_out"]
+        cells: list[Cell] = [source or "nothing (control)", run["class"] or "–", f"{run['train_rows']:,}"]
+        cells += [recall(run["test"]["recall_at_fpr"].get(rate)) for rate in ("0.01", "0.001")]
+        own = [r["held"][source] if r and source else None for r in (run, control)]
+        for rate in ("0.01", "0.001"):
+            cells += [part(c[rate]["hits"], c[rate]["rows"]) if c else "–" for c in own]
+        aucs = ["–" if not c else NOT_MEASURED if c.get("auc") is None else f"{c['auc']:.4f}" for c in own]
+        rows.append(("", [*cells, *aucs]))
+    head = ["source left out", "class", "training rows", "test: recall at FPR 1 %", "test: at 0.1 %"]
+    head += [f"its own rows {at}, {who}" for at in ("at 1 %", "at 0.1 %", "AUC") for who in ("left out", "control")]
+    told = found["what"]
+    if found.get("version") != m["version"]:
+        told += f" The network is that of version {found.get('version', '(unknown)')}; it was not measured again since."
+    return Table("Sources left out", told, head, rows)

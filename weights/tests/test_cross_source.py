@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import synthetic
-from phishcnn_train import cross_source, report, sign_in
+from phishcnn_train import cross_source, sign_in, tables
 from phishcnn_train.data import Rows, read_rows, write_rows
 
 
@@ -65,8 +65,23 @@ def test_no_run_trains_on_its_source_or_a_judged_domain_and_a_stopped_run_goes_o
         for rate, allowed in (("0.01", 0.01 * 1200), ("0.001", 0.001 * 1200), ("0.0001", 0)):  # test: 1,200 honest rows
             counts = run["held"]["bad0"][rate]
             assert counts["rows"] == len(judged[0]) and counts["hits"] <= counts["rows"] and counts["fp"] <= allowed
+        assert 0.5 < run["held"]["bad0"]["auc"] <= 1 and 0.5 < run["held"]["good0"]["auc"] <= 1
     assert found["settings"]["peak_lr"] == 4e-3 and "from random weights on 600 rows, 1 epochs" in found["what"]
-    assert "bad0" in report._crossed({"cross_source": found, "version": found["version"]})
+    table = tables.crossed({"cross_source": found, "version": found["version"]})
+    assert [cells[0] for _, cells in table.rows] == ["nothing (control)", "bad0", "good0"]
+    own, counts = dict(zip(table.head, table.rows[1][1], strict=True)), found["runs"][1]["held"]["bad0"]
+    figure, told = own["its own rows at 1 %, left out"]
+    assert figure == f"{100 * counts['0.01']['hits'] / counts['0.01']['rows']:.2f}"
+    assert told.endswith(f"; {counts['0.01']['hits']:,} of {counts['0.01']['rows']:,}")
+    assert own["its own rows AUC, left out"] == f"{counts['auc']:.4f}"
+
+
+def test_a_source_is_ranked_against_the_other_class_of_test():
+    test = Rows(np.array([1, 0, 0, 1], np.uint8), [b"x"] * 4, [""] * 4, [""] * 4, [""] * 4, [frozenset()] * 4)
+    scores = {"test": np.array([4.0, 1, 3, 5]), "bad": np.array([2.0, 9]), "good": np.array([4.5, 0])}
+    assert cross_source._auc(scores, test, "bad", 1) == 3 / 4
+    assert cross_source._auc(scores, test, "good", 0) == 3 / 4
+    assert cross_source._auc(scores, test, "other", 0) is None
 
 
 def test_other_settings_start_again(folder, tiny, monkeypatch):

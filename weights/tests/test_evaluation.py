@@ -10,7 +10,7 @@ import synthetic
 from conftest import WEIGHTS
 from phishcnn_train import evaluate, mutations, slices, top_sites
 from phishcnn_train.data import DataError, Rows, read_rows
-from phishcnn_train.scores import Cache, Cached, Exported
+from phishcnn_train.scores import Cache, Cached, Exported, Scores
 from phishcnn_train.urlparts import split
 
 COMPACT = WEIGHTS / "models" / "phishcnn-compact.safetensors"
@@ -202,3 +202,60 @@ def test_relations_count_rows(tmp_path):
     assert found["equal"]["www."] == {"rows": 2, "same": 2}
     assert found["equal"]["trailing slash"] == {"rows": 1, "same": 1}
     assert found["same_verdict"]["deeper page"]["rows"] == 2
+
+
+def test_the_worst_pages_are_explained():
+    """The parts against the standard library's, the order against scores of single URLs."""
+    pages, model = top_sites.read()[:120], phishcnn.Model()
+    found = evaluate.judge_sites(pages, Exported(COMPACT))["worst"]
+    logits = [page["logit"] for page in found]
+    assert logits == sorted((model.score(p.url).logit for p in pages), reverse=True)[: evaluate.WORST]
+    for page in found:
+        told, parts = urlsplit(page["url"]), page["segments"]
+        host = "".join(s["text"] for s in parts if s["part"] in ("subdomain", "registrable_label", "public_suffix"))
+        assert host.lstrip(".") == told.hostname.removeprefix("www.")
+        path = "".join(s["text"] for s in parts if s["part"] == "path")
+        assert path.strip("/") == told.path.strip("/")  # a lone slash at the end is no part
+        assert any(s["contribution"] for s in parts)
+
+
+def test_what_cannot_be_explained_has_no_parts():
+    assert evaluate.explain(ByLength(), "https://example.com/") == []
+
+
+class ByLength:
+    """Longer is worse: what is changed is known beforehand."""
+
+    name, sha256, digest, thresholds = "m", "0", "1" * 64, {"phishing": 30.0}
+
+    def score(self, urls):
+        logits = np.array([len(u) for u in urls], np.float32)
+        return Scores(logits, logits, np.zeros(len(urls), np.uint16))
+
+
+def test_changed_urls_are_counted_at_fixed_rates_and_against_both_kinds_of_honest_rows():
+    phishing, honest = Rows(urls=[b"evil.example/abc"]), Rows(urls=[b"good.example/a", b"x.example/" + b"a" * 30])
+    unchanged = ByLength().score(honest.urls).logit  # 14 and 40
+    found = evaluate.evasion(ByLength(), phishing, honest, unchanged, {"phishing": 30.0, "fpr_0.01": 41.0})
+    padded = found["phishing"]["query padded"]  # 16 bytes become more than 100
+    assert padded["phishing"] == {"before": 0, "after": 1, "lost": 0} == padded["fpr_0.01"]
+    assert padded["auc"]["before"] == 0.5 and padded["auc"]["after"] == 1.0
+    (old, new) = ([len(u) for u in mutations.apply(mutations.padded_query, rows.urls)] for rows in (honest, phishing))
+    assert padded["auc"]["both_changed"] == sum((new[0] > n) + (new[0] == n) / 2 for n in old) / 2
+    assert "both_changed" not in found["phishing"]["URL in query"]["auc"]  # no owner's change is this one
+    assert found["legitimate"]["query padded"]["fpr_0.01"] == {"before": 0, "after": 2, "lost": 0}
+
+
+def test_hard_negatives_are_the_only_honest_rows_that_they_are_measured_against():
+    tags = [frozenset()] * 3 + [
+        frozenset({"login"}),
+        frozenset({"bank_pay"}),
+        frozenset({"weak"}),
+        frozenset({"login"}),
+    ]
+    rows = Rows(np.array([1, 1, 1, 0, 0, 0, 1], np.uint8), [b"x"] * 7, [""] * 7, [""] * 7, [""] * 7, tags)
+    scores = np.array([1, 3, 5, 2, 4, 9, 0], np.float32)
+    found = evaluate.hard_negatives(rows, scores)
+    assert found["rows"] == 2 and found["auc"] == (0 + 1 + 2 + 0) / 8
+    assert found["recall_at_fpr"]["0.01"]["indicative"]["tp"] == 1
+    assert evaluate.hard_negatives(rows.take(np.arange(3)), scores[:3]) is None

@@ -18,6 +18,7 @@ import yaml
 from conftest import WEIGHTS
 from phishcnn_train import export
 from phishcnn_train.__main__ import main
+from phishcnn_train.tokens import Tokens
 
 LAYERS = 'layers = "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; pool max+avg; dense d1 relu; dense d2"'
 SMALL = {
@@ -33,8 +34,8 @@ CROSSED = "models/phishcnn-compact.cross_source.json"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of the pipeline in a git repository, with small networks, three files of made-up rows and the gates of
-    mine/, which hold without floors."""
+    """A copy of the pipeline in a git repository, with small networks, files of made-up rows and the gates of mine/,
+    which hold without floors."""
     folder = tmp_path / "weights"
     (folder / "data").mkdir(parents=True)
     (folder / "models").mkdir()
@@ -45,8 +46,10 @@ def folder(tmp_path):
     for name in ("compact", "large"):
         (folder / f"{name}.toml").write_text(small(WEIGHTS / f"{name}.toml"))
     seen = set()  # what is judged by may not be trained on
-    for seed, name in enumerate(("train", "valid", "test")):
+    for seed, name in enumerate(("train", "valid", "test", "test_domains", "cross_openphish")):
         lines = synthetic.write(folder / name, 2400, seed).read_text().splitlines(keepends=True)
+        if seed > 2:  # phishing alone
+            lines = lines[1::2]
         forms = [phishcnn.canonicalize(line.split("\t")[1]) for line in lines]
         with gzip.open(folder / "data" / f"{name}.tsv.gz", "wt") as file:
             file.writelines(line for line, form in zip(lines, forms, strict=True) if form not in seen)
@@ -139,9 +142,10 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder, tmp_path):
 def test_own_rows_need_nothing_but_a_name(tmp_path, monkeypatch, capsys):
     """mine/ as it is, beside the package; its network alone is a small one here."""
     made = shutil.ignore_patterns("__pycache__", "build", "cache", "data", "models", "CHANGELOG.md", "rows.tsv")
-    for name in ("phishcnn_train", "fixtures", "mine"):
+    for name in ("phishcnn_train", "fixtures", "mine", "teachers"):
         shutil.copytree(WEIGHTS / name, tmp_path / name, ignore=made)
-    shutil.copy(WEIGHTS / "DATA.md", tmp_path)
+    for name in ("DATA.md", "evaluation.toml"):
+        shutil.copy(WEIGHTS / name, tmp_path)
     (tmp_path / "known_sites.txt").write_text("example.com example.org\n")  # so many pages take time
     mine = tmp_path / "mine"
     text = small(mine / "mine.toml").replace('name = "mine"', 'name = "ours"').replace('"2025-03"', '"2024-12"')
@@ -155,9 +159,29 @@ def test_own_rows_need_nothing_but_a_name(tmp_path, monkeypatch, capsys):
     card = (mine / "build" / "ours.md").read_text()
     assert "Recall at FPR 1 % / 0.1 %, before and after quantisation" in card and "`rows.tsv`" in card
     assert "ours" in (mine / "build" / "report" / "index.html").read_text()
+    assert json.loads((mine / "build" / "ours.judged.json").read_text())["checks"]
+    assert "urls_in_train" in (mine / "cache" / "check.json").read_text()
     again = dvc(mine, "repro")
     assert "Running" not in again and "up to date" in again
+    networks_teach(mine, monkeypatch)
+    for today, stale in (("2025-06", 0), ("2026-06", 1)):
+        assert main(["staleness", str(mine / "build" / "ours.metrics.json"), "--today", today]) == stale
     the_gate_judges(mine, monkeypatch, capsys)
+
+
+def networks_teach(mine, monkeypatch):
+    """The table that mine.toml has as a remark, as it stands there: labels are then no longer 0 and 1 alone."""
+    text = (mine / "mine.toml").read_text()
+    remark = text[text.index("# [teach]") :]
+    (mine / "taught.toml").write_text(text.replace(remark, remark.replace("# ", "", 1).replace("\n# ", "\n")))
+    monkeypatch.chdir(mine)
+    labels = []
+    for name in ("mine", "taught"):
+        assert main(["tokenize", "--params", f"{name}.toml", "--work", f"cache/{name}"]) == 0
+        labels.append(Tokens.load(mine / "cache" / name / "train.npz"))
+    plain, taught = labels
+    moved = taught.labels != plain.labels
+    assert (moved == ~plain.certain).mean() > 0.99 and abs(taught.labels - plain.labels).max() <= 0.6
 
 
 def the_gate_judges(mine, monkeypatch, capsys):
@@ -200,6 +224,19 @@ MODULES = {
 }
 
 
+def test_a_failing_check_says_why(tmp_path, capsys):
+    """Its JSON goes into a file."""
+    for name, tag in (("good", "login"), ("bad", "Log In")):
+        (tmp_path / name).write_text(f"0\thttp://a.com/\ts\t2024-01\ta.com\t{tag}\n1\thttp://b.com/{name}\n")
+    files = [str(tmp_path / "good"), str(tmp_path / "bad")]
+    assert main(["check-data", *files, "--train", files[0]]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{files[0]}: 2 URLs are training rows, too",
+        f"{files[1]}: tags that are no words: ['Log In']",
+        f"{files[1]}: 1 URLs are training rows, too",
+    ]
+
+
 @pytest.mark.parametrize("file, stages", [("dvc.yaml", 11), ("baselines/dvc.yaml", 3)])
 def test_a_stage_depends_on_its_module_and_all_that_this_imports(file, stages):
     found = yaml.safe_load((WEIGHTS / file).read_text())["stages"]
@@ -213,3 +250,5 @@ def test_a_stage_depends_on_its_module_and_all_that_this_imports(file, stages):
             needed -= {"typed", "params"}  # types; how parameters are read, not what they are
             missing = {f"phishcnn_train/{m}.py" for m in needed} - set(stage.get("do", stage)["deps"])
             assert not missing, f"{name}: {missing}"
+    judged = found["evaluate"].get("do", found["evaluate"])["deps"]
+    assert {"fixtures/top_sites.tsv", "fixtures/valid_sites.tsv", "known_sites.txt"} <= set(judged)

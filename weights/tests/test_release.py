@@ -83,14 +83,19 @@ def test_one_way_to_evade_is_enough_to_refuse(candidate, current):
 
 
 @pytest.mark.parametrize(
-    "path", [("sets", "test", "slices", "tag", "login or bank_pay", "flagged"), ("top_sites", "all", "flagged")]
+    "path",
+    [
+        ("sets", "test", "slices", "tag", "login or bank_pay", "flagged"),
+        ("top_sites", "all", "flagged"),
+        ("valid_sites", "all", "flagged"),
+    ],
 )
 def test_more_false_positives_are_refused(candidate, current, path):
     c = candidate
     for key in path:
         c = c[key]
     c["suspicious"] += 60
-    with pytest.raises(release.Refused, match="flagged at `suspicious`"):
+    with pytest.raises(release.Refused, match="flagged at `suspicious`: .* against"):
         release.check(candidate, current, PLAN)
 
 
@@ -115,11 +120,20 @@ def test_better_is_told(candidate, current):
             lambda m: m["sets"]["test"]["slices"]["tag"]["login or bank_pay"]["flagged"].update(phishing=8),
             "login or bank_pay: 8 of 1445 legitimate rows flagged at `phishing`; at most 0.5 % may",
         ),
+        (
+            lambda m: m["top_sites"]["all"]["flagged"].update(phishing=2),
+            r"^best-known sites: 2 of \d+ pages flagged at `phishing`; at most 1 may be$",
+        ),
+        (
+            lambda m: m["valid_sites"]["all"]["flagged"].update(suspicious=18),
+            r"^second list of known sites: 18 of \d+ pages flagged at `suspicious`; at most 17 may be$",
+        ),
         (lambda m: m["sets"]["valid"].update(largest_logit_difference=0.1), "valid: engine and training"),
         (lambda m: m.update(version="0.1.0"), "version 0.1.0 must be above"),
         (lambda m: m.update(version="next"), "MAJOR.MINOR.PATCH"),
         (lambda m: m["sets"]["test"].update(sha256="1"), "test: not the rows"),
         (lambda m: m["top_sites"].update(sha256="1"), "best-known sites: not the URLs"),
+        (lambda m: m["valid_sites"].update(sha256="1"), "second list of known sites: not the URLs"),
         (lambda m: m["evasion"]["phishing"]["path padded"].update(sha256="1"), "phishing, path padded: not the URLs"),
     ],
 )
@@ -170,6 +184,9 @@ def test_a_model_is_judged_alone(pair, capsys):
     found = json.loads(told.read_text())
     assert found["sha256"] == metrics["sha256"] and len(found["checks"]) > 30
     assert [line[6:] for line in lines if line.startswith("ok    ")] == [c["told"] for c in found["checks"]]
+    assert found["cost"] == metrics["cost"] and f"      file_bytes: {metrics['cost']['file_bytes']}" in lines
+    (age,) = [line for line in lines if line.startswith(f"      {NAME}: trained until {metrics['trained_until']}, ")]
+    assert f"loses {found['recall_lost_per_month']:.2f} points" in age
     for part in (
         "www.: 0 of",
         "file_bytes",
@@ -297,6 +314,19 @@ def test_a_changelog_without_its_heading_is_refused_before_anything_is_written(p
     before = snapshot(place)
     assert command(place) == 1
     assert "no heading `## Unreleased`" in capsys.readouterr().err and snapshot(place) == before
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_card_that_cannot_be_made_leaves_everything_as_it_was(place, capsys, more):
+    """The gate does not judge the f32 model on `valid`; the card compares the two models there."""
+    file = place / "build" / "f32" / "new.metrics.json"
+    metrics = json.loads(file.read_text())
+    del metrics["sets"]["valid"]
+    file.write_text(json.dumps(metrics))
+    before = snapshot(place)
+    assert command(place, *more) == 1
+    assert "without valid; evaluate the f32 model on all sets first" in capsys.readouterr().err
+    assert snapshot(place) == before
 
 
 def test_a_dry_run_writes_nothing(place, capsys):
@@ -481,13 +511,92 @@ def test_what_a_json_lacks_is_said_in_its_cell(tmp_path):
     assert change.count("not measured") == 1
 
 
-def test_flagged_pages_stand_before_those_that_no_threshold_flags():
+def test_flagged_pages_of_both_lists_stand_before_those_that_no_threshold_flags():
     page = (WEIGHTS / "report/index.html").read_text()
     flagged, unflagged = page.partition("<h3>Flagged at")[2].split("<h3>Not flagged:")
     verdicts = [re.findall("class='badge (\\w+)'", part) for part in (flagged, unflagged)]
-    count = ALL[NAME]["top_sites"]["all"]["flagged"]
-    assert verdicts[0] == ["phishing"] * count["phishing"] + ["suspicious"] * (count["suspicious"] - count["phishing"])
-    assert verdicts[1] == ["benign"] * (100 - count["suspicious"])
+    lists = [ALL[NAME][key] for key in ("top_sites", "valid_sites")]
+    phishing, suspicious = (sum(m["all"]["flagged"][t] for m in lists) for t in ("phishing", "suspicious"))
+    assert verdicts[0] == ["phishing"] * phishing + ["suspicious"] * (suspicious - phishing)
+    assert verdicts[1] == ["benign"] * (100 - suspicious)
+    for name, m in zip(("first", "second"), lists, strict=True):
+        assert flagged.count(f"<td>{name}</td>") == m["all"]["flagged"]["suspicious"] > 0
+        assert all(page["segments"] for page in m["worst"])
+
+
+def test_targets_say_of_each_figure_whether_it_is_reached():
+    rows = {row[0]: row[1:] for row in section((WEIGHTS / "report/README.md").read_text(), "Floors and goals")}
+    gate, goals = PLAN["gate"], PLAN["goals"]
+
+    def said(ok: bool) -> str:
+        return "reached" if ok else "not reached"
+
+    for key, goal in goals["recall"].items():
+        for i, (rate, told) in enumerate((("0.01", "1 %"), ("0.001", "0.1 %"))):
+            cells = rows.pop(f"{pictures.SETS[key]}: recall at FPR {told}")
+            assert cells[0] == f"{100 * goal[i]:g}"
+            for name, floor, cell in zip((NAME, "phishcnn-large"), cells[1::2], cells[2::2], strict=True):
+                limit, at = gate["limits"][name]["recall"][key][i], ALL[name]["sets"][key]["engine"]["recall_at_fpr"]
+                recall = at[rate]["recall"]
+                assert floor == f"{100 * limit:g}"
+                assert cell == f"{100 * recall:.1f} (floor {said(recall >= limit)}, goal {said(recall >= goal[i])})"
+    for i, threshold in enumerate(("phishing", "suspicious")):
+        hard, first, second = (
+            rows.pop(f"{what} flagged at `{threshold}`")
+            for what in ("`login or bank_pay` rows of test", "best-known sites' pages", "second list's pages")
+        )
+        for name, *cells in zip((NAME, "phishcnn-large"), hard[2::2], first[2::2], second[2::2], strict=True):
+            tag = ALL[name]["sets"]["test"]["slices"]["tag"]["login or bank_pay"]
+            hits, of = tag["flagged"][threshold], tag["legitimate_rows"]
+            ok = said(hits <= gate["flagged"]["login or bank_pay"][i] * of)
+            assert cells[0] == f"{share_of(hits, of, 2)} (floor {ok}, goal {ok}; {hits:,} of {of:,})"
+            for key, cell in zip(("top_sites", "valid_sites"), cells[1:], strict=True):
+                hits, of = ALL[name][key]["all"]["flagged"][threshold], ALL[name][key]["all"]["rows"]
+                assert cell.endswith(f"; {hits} of {of})") and f"floor {said(hits <= gate['sites'][key][i])}" in cell
+                if key in goals["flagged"]:
+                    assert f"goal {said(hits <= goals['flagged'][key][i] * of)};" in cell
+    assert not rows
+    assert tables.targets({"mine": ALL[NAME]}) is None  # no floor is set for it
+
+
+def test_pages_of_the_second_list_are_told_by_whether_their_domain_is_listed():
+    """In the report and in the card, from the JSON's counts."""
+    for name in (NAME, "phishcnn-large"):
+        found = ALL[name]["valid_sites"]["domain"]
+        pairs = [
+            (f"{c['flagged']['phishing']} / {c['flagged']['suspicious']}", c["rows"])
+            for c in (found["listed"], found["not listed"])
+        ]
+        table = section((WEIGHTS / "report/README.md").read_text(), "Pages of the second list, flagged")
+        (row,) = [row for row in table if row[0].strip("*") == name]
+        assert row[-2:] == [f"{pair} (of {of})" for pair, of in pairs]
+        card_row = section((MODELS / f"{name}.md").read_text(), "Pages of known sites")[-1]
+        assert card_row[0] == "on domains not listed"
+        hits = found["not listed"]["flagged"]
+        assert [cell.partition(" of ")[0] for cell in card_row[3:]] == [
+            str(hits[t]) for t in ("phishing", "suspicious")
+        ]
+
+
+def test_changed_urls_at_fixed_rates_are_told_where_they_were_measured():
+    """Of one model alone: the others' cells and nothing else say that they were not."""
+    all_metrics = copy.deepcopy(report.collect(WEIGHTS))
+    for m in all_metrics.values():
+        for counts in m["evasion"]["phishing"].values():
+            for key in ("fpr_0.01", "auc"):
+                counts.pop(key, None)
+    titles = ("Changed URLs at FPR 1 % of the unchanged rows: phishing found", "Changed URLs: AUC of phishing")
+    text = report.readme(all_metrics, NAME)
+    for title in titles:
+        assert not section(text, title) and "Not measured yet" in text.partition(f"### {title}")[2].partition("###")[0]
+    counts = all_metrics[NAME]["evasion"]["phishing"]["path padded"]
+    counts["fpr_0.01"] = {"before": 2000, "after": 500, "lost": 1600}
+    counts["auc"] = {"before": 0.98765, "after": 0.91234, "both_changed": 0.95}
+    text = report.readme(all_metrics, NAME)
+    for title, want in zip(titles, ("50.0 → 12.5 (11.5–13.6)", "0.9877 → 0.9123 (0.9500)"), strict=True):
+        rows = {row[0].partition(" (")[0]: row[1:] for row in section(text, title)}
+        assert rows["path padded"] == [want] + ["not measured"] * 5
+        assert set(rows["query padded"]) == {"not measured"}
 
 
 def test_what_training_had_seen_of_judged_pages_is_told_from_one_place():
