@@ -96,7 +96,7 @@ def tokenize(args: argparse.Namespace) -> None:
     if params.teach:
         from .teach import taught
 
-        train_tokens = taught(train_tokens, params, ngrams)
+        train_tokens = taught(train_tokens, rows.urls, params, ngrams)
     train_tokens.save(work / "train.npz")
     for name in ("valid", "valid_domains"):
         step.tokens_of(read_rows(args.rows / f"{name}.tsv.gz"), params, chars).save(work / f"{name}.npz")

@@ -88,7 +88,7 @@ def run(params: Params, plan_file: Path, rows_folder: Path, output: Path, work: 
         log(f"{title}: {len(part):,} rows", flush=True)
         tokens = tokens_of(part, varied_params)
         if varied_params.teach:
-            tokens = taught(tokens, varied_params)
+            tokens = taught(tokens, part.urls, varied_params)
         valid, domains = (tokens_of(r, varied_params) for r in (valid_rows, domain_rows))
         place = work / identity[:12]
         weights = train.train(varied_params, tokens, valid, domains, place)

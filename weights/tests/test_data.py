@@ -347,9 +347,10 @@ def test_a_teacher_does_not_bend_certain_labels(tmp_path):
     params = Params.load(WEIGHTS / "compact.toml")
     lines = ["0\ta.org/login\ts\t\ta.org\tlogin", "0\tb.org/x\ts\t\tb.org\t", "1\tc.xyz/y\ts\t\tc.xyz\tmade_sign_in"]
     lines += ["0\td.org/login\ts\t\td.org\tlogin,weak"]
-    tokens = tokens_of(rows_of(tmp_path, lines), params)
+    rows = rows_of(tmp_path, lines)
+    tokens = tokens_of(rows, params)
     assert tokens.certain.tolist() == [True, False, True, False]
-    before, after = tokens.labels, taught(tokens, params, np.zeros(4)).labels
+    before, after = tokens.labels, taught(tokens, rows.urls, params, np.zeros(4)).labels
     assert (before == after).tolist() == tokens.certain.tolist()
 
 

@@ -42,12 +42,17 @@ LONG_AND_ODD = [
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory, tiny):
+def collected(tmp_path_factory):
+    """Training rows, validation rows, and the latter's phishing as that of unseen domains."""
     folder = tmp_path_factory.mktemp("rows")
     rows = [data.read_rows(synthetic.write(folder / f"{seed}.tsv", n, seed)) for seed, n in ((1, 6000), (2, 4000))]
     train_rows, valid_rows = (prepare.with_groups(prepare.clean(r, log=lambda _: None)) for r in rows)
-    unseen = valid_rows.take(valid_rows.labels == 1)
-    return [tokens.tokens_of(r, tiny) for r in (train_rows, valid_rows, unseen)]
+    return train_rows, valid_rows, valid_rows.take(valid_rows.labels == 1)
+
+
+@pytest.fixture(scope="module")
+def arrays(collected, tiny):
+    return [tokens.tokens_of(r, tiny) for r in collected]
 
 
 def finish(params, arrays, work, **how):
@@ -223,31 +228,32 @@ def alone(path):
     return {"models": [str(path)], "ngrams": 0, "scale": 1, "share": 0.5}
 
 
-def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, tmp_path):
+def test_a_taught_row_moves_towards_its_teacher(trained, tiny, arrays, collected, tmp_path):
+    """The engine's logit bends the label; JAX's tells by how much."""
     teacher = dataclasses.replace(tiny, teach=alone(trained[0] / "m.safetensors"))
-    labels = teach.taught(arrays[1], teacher).labels
+    labels = teach.taught(arrays[1], collected[1].urls, teacher).labels
     scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), arrays[1], [256])
     bent = np.where(arrays[1].certain, arrays[1].labels, arrays[1].labels / 2 + 0.5 / (1 + np.exp(-scores)))
     np.testing.assert_allclose(labels, bent, atol=1e-5)
     assert 0 < arrays[1].certain.mean() < 0.5
     with pytest.raises(ParamsError, match="the teacher is not there"):
-        teach.taught(arrays[1], dataclasses.replace(tiny, teach=alone(tmp_path / "none")))
+        teach.taught(arrays[1], collected[1].urls, dataclasses.replace(tiny, teach=alone(tmp_path / "none")))
 
 
-def test_the_n_grams_have_their_say(trained, tiny, arrays):
+def test_the_n_grams_have_their_say(trained, tiny, arrays, collected):
     path = str(trained[0] / "m.safetensors")
-    rows = arrays[1]
+    rows, urls = arrays[1], collected[1].urls
     teachers = {"models": [path, path], "ngrams": 0.25, "scale": 0.5, "share": 1.0}
     ngrams = np.linspace(-9, 9, len(rows), dtype=np.float32)
     params = dataclasses.replace(tiny, teach=teachers)
     scores = train.logits(network.parse(tiny.layers), tiny.output, train.load_weights(trained[0]), rows, [256])
     opinion = 1 / (1 + np.exp(-0.5 * (scores + ngrams / 4)))
     np.testing.assert_allclose(
-        teach.taught(rows, params, ngrams).labels, np.where(rows.certain, rows.labels, opinion), atol=1e-5
+        teach.taught(rows, urls, params, ngrams).labels, np.where(rows.certain, rows.labels, opinion), atol=1e-5
     )
     for missing in (None, ngrams[1:]):
         with pytest.raises(ParamsError, match="run `opinion` first"):
-            teach.taught(rows, params, missing)
+            teach.taught(rows, urls, params, missing)
 
 
 def test_an_opinion_comes_from_models_that_never_saw_the_domain(tmp_path, monkeypatch):
