@@ -206,7 +206,8 @@ def test_control_c_ends_the_command():
 
 @pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.ndjson", "in.parquet"])
 def test_memory_does_not_grow_with_the_file(name, tmp_path):
-    """Twice: a file, and a much longer one. Arrow's memory pool grows in the first 50 MB and then no more."""
+    """Twice: a file, and a much longer one, each the least of three runs, because Arrow's memory pool grows in the first
+    50 MB and then no more, but now and then takes 32 MiB at once."""
     urls = ["http://a/" + str(i % 1000) + "x" * 4000 for i in range(500)]
     peaks, sizes = [], []
     for times in (24, 96) if name == "in.parquet" else (4, 24):
@@ -229,11 +230,9 @@ def test_memory_does_not_grow_with_the_file(name, tmp_path):
             "code = command(['phishcnn', 'score', *sys.argv[1:-1], '--output', '/dev/null', '--threads', '2', '--model', sys.argv[-1]])\n"
             "print(code, *[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
         )
-        out = subprocess.run(
-            [sys.executable, "-c", code, tmp_path / name, *column, OTHER], capture_output=True, check=True
-        )
-        exit_code, peak = map(int, out.stdout.split())
-        assert exit_code == 0
-        peaks.append(peak / 1024)
+        command = [sys.executable, "-c", code, tmp_path / name, *column, OTHER]
+        runs = [subprocess.run(command, capture_output=True, check=True).stdout.split() for _ in range(3)]
+        assert {exit_code for exit_code, _ in runs} == {b"0"}
+        peaks.append(min(int(peak) for _, peak in runs) / 1024)
         sizes.append((tmp_path / name).stat().st_size / 2**20)
     assert peaks[1] - peaks[0] < (sizes[1] - sizes[0]) / 4, (peaks, sizes)
