@@ -216,7 +216,7 @@ def check_data(args: argparse.Namespace) -> int:
         for error in errors:
             print(f"{path}: {error}", file=sys.stderr)
         failed |= bool(errors)
-    return int(failed)
+    return int(failed and not args.tell)
 
 
 def cross_source(args: argparse.Namespace) -> None:
@@ -379,6 +379,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("files", nargs="+", metavar="FILE", help="labelled files")
     sub.add_argument("--train", metavar="FILE", help="training rows, to look for leaks and shifts")
     sub.add_argument("--newest", type=month, metavar="YYYY-MM", help="month after which no row can have been seen")
+    sub.add_argument(
+        "--tell", action="store_true", help="exit 0 where rows are at fault, too; unreadable files still fail"
+    )
     leaves_out = command("cross-source", cross_source, "Leave each large source out of a short training in turn.")
     sub = with_params(leaves_out, "work")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")

@@ -235,6 +235,9 @@ def test_a_failing_check_says_why(tmp_path, capsys):
         f"{files[1]}: tags that are no words: ['Log In']",
         f"{files[1]}: 1 URLs are training rows, too",
     ]
+    assert main(["check-data", "--tell", *files, "--train", files[0]]) == 0
+    assert "tags that are no words" in capsys.readouterr().err
+    assert main(["check-data", "--tell", str(tmp_path / "nowhere")]) == 1
 
 
 @pytest.mark.parametrize("file, stages", [("dvc.yaml", 11), ("baselines/dvc.yaml", 3)])
