@@ -328,11 +328,11 @@ def test_a_baseline_learns_and_reports_as_a_model(kind, tmp_path, monkeypatch):
     rows, valid = (read_rows(synthetic.write(tmp_path / f"{i}", n, i)) for i, n in ((1, 3000), (2, 4000)))
     path = tmp_path / f"{kind}.pickle"
     domains = valid.take(valid.labels == 1).take(np.arange(500))
-    monkeypatch.setattr(baselines.Trees, "iterations", 12)
+    monkeypatch.setattr(baselines.Trees, "iterations", 50)
     made = baselines.train(kind, rows, np.ones(len(rows), np.float32), valid, domains, path, log=lambda *_, **__: None)
     assert made.training["rows"] == 3000 and made.training["peak_memory_mib"] > 0
-    if kind == "trees":  # three sizes, and the best one goes on
-        assert made.training["tried"] == 4 and made.training["chosen"]["iterations"] in (12, 24)
+    if kind == "trees":  # three sizes
+        assert made.training["tried"] == 6 and made.training["chosen"]["iterations"] in (25, 50)
     plan = tmp_path / "plan.toml"
     plan.write_text((WEIGHTS / "evaluation.toml").read_text().replace("rows = 4000", "rows = 200"))
     sets = {"test": str(synthetic.write(tmp_path / "t", 4400, 3))}
@@ -365,6 +365,28 @@ def test_the_n_grams_keep_their_best_pass(tmp_path, monkeypatch):
     figures[-len(wider) :] = [0.1] * 4
     seen.clear()
     assert baselines.NGrams(2**8).fit(*how)["chosen"] == {"columns": 2**8, "alpha": 1e-5, "passes": 16, "valid": 0.75}
+
+
+def test_the_trees_keep_their_best_number(tmp_path, monkeypatch):
+    """Size and number with the highest figure; `patience` steps without a better one end a size."""
+    figures = [0.5, 0.6, 0.6, 0.6, *(second := [0.7, 0.8, 0.75, 0.9]), *[0.1] * 4]
+    seen = []
+
+    def scripted(valid, scores, unseen):
+        seen.append((scores.copy(), unseen.copy()))
+        return figures[len(seen) - 1]
+
+    monkeypatch.setattr(baselines, "target", scripted)
+    for name, value in {"sizes": ((3, 0.1), (7, 0.1), (7, 0.2)), "step": 2, "iterations": 8, "patience": 4}.items():
+        monkeypatch.setattr(baselines.Trees, name, value)
+    rows = read_rows(synthetic.write(tmp_path / "t", 400, 1))
+    valid, domains = rows.take(np.arange(300)), rows.take(np.arange(300, 400))
+    trees = baselines.Trees()
+    found = trees.fit(rows, np.ones(len(rows), np.float32), valid, domains, 1, lambda *_, **__: None)
+    assert found["chosen"] == {"leaves": 7, "rate": 0.1, "iterations": 8, "valid": 0.9}
+    assert found["tried"] == len(seen) == 4 + len(second) + 4
+    for part, scores in zip((valid, domains), seen[7], strict=True):
+        np.testing.assert_allclose(trees.logits(part.urls), scores, rtol=1e-5, atol=1e-5)
 
 
 @by_name
