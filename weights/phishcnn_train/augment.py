@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import numpy as np
 
 from . import network
@@ -12,6 +14,11 @@ from .typed import Array
 HOST_DOT, SLASH, AMPERSAND, QUESTION = ord("."), ord("/"), ord("&"), ord("?")
 BORROWED = 8  # bytes of a path or query, at least, for it to be lent
 PIECES = 3  # lent ones, at most
+FRONT = 64  # tokens of the page that stands in front of a wrapped row, at most
+PARAMETERS = [  # in which link rewriters and redirects have the address that they lead to
+    name.encode()
+    for name in "url u uri q to target dest destination link href redirect redirect_url goto next r continue".split()
+]
 
 
 def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
@@ -93,5 +100,44 @@ def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) 
         longer[row] = (
             np.concatenate([ids[:at], text, ids[at:]])[:longest],
             np.concatenate([parts[:at], kinds, parts[at:]])[:longest],
+        )
+    return longer
+
+
+def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
+    """Row → its (ids, parts), [tokens] each, as a parameter behind the page of an honest row, percent-encoded or not: what
+    link rewriters of mail and chat make of every address, and what hides phishing behind an open redirect. Both classes
+    alike, so that the address behind decides. Rows with a fragment, which would be the longer URL's, are left out.
+
+    Args:
+        rows: int [n], positions in `tokens`.
+        longest: tokens at which the longer row is cut.
+    """
+    start, path, end = tokens.offsets[:-1], tokens.path_start, tokens.lengths
+    last = tokens.parts[tokens.offsets[1:] - 1]
+    fronts = np.flatnonzero(~tokens.phishing & (last <= PATH) & (end <= FRONT))
+    lenders = np.flatnonzero(~tokens.phishing & ~tokens.certain & (last == QUERY))
+    longer: dict[int, tuple[Array, Array]] = {}
+    for row in rows.tolist() if len(fronts) else ():
+        if last[row] > QUERY:
+            continue
+        front = rng.choice(fronts)
+        kept = path[front] if rng.random() < 0.3 else end[front]  # now and then the host alone
+        slash = b"/" if kept == path[front] else b""  # browsers write a bare host's path
+        scheme = (b"https://", b"http://", b"")[rng.choice(3, p=(0.7, 0.2, 0.1))]
+        address = scheme + bytes(tokens.ids[start[row] : start[row] + end[row]].tolist())
+        if rng.random() < 0.7:
+            address = quote(address, safe="").encode()
+        text = slash + b"?" + PARAMETERS[rng.integers(len(PARAMETERS))] + b"=" + address
+        if len(lenders) and rng.random() < 0.3:  # rewriters sign and count
+            lender = rng.choice(lenders)
+            query = tokens.ids[start[lender] + tokens.query_start[lender] + 1 : start[lender] + end[lender]]
+            text += b"&" + bytes(query.tolist())
+        kinds = np.full(len(text), QUERY, tokens.parts.dtype)
+        kinds[: len(slash)] = PATH
+        own = slice(start[front], start[front] + kept)
+        longer[row] = (
+            np.concatenate([tokens.ids[own], np.frombuffer(text, np.uint8)])[:longest],
+            np.concatenate([tokens.parts[own], kinds])[:longest],
         )
     return longer

@@ -29,7 +29,7 @@ TABLES = {
         "dropout",
         "blend",
     },
-    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "sign_in", "well_known"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "sign_in", "well_known"},
     "weights": {"hard_negative", "well_known", "weak", "weak_smoothing", "sources"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }

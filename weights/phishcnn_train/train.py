@@ -47,7 +47,10 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
     size = params.train["batch"]
     lengths = augment.cut(tokens, params, rng)
     order = rng.permutation(np.flatnonzero(rng.random(len(tokens)) < tokens.chances))
-    longer = augment.padded(tokens, order[rng.random(len(order)) < params.augment["padded"]], params.max_length, rng)
+    longer: dict[int, tuple[Array, Array]] = {}
+    for name, change in (("padded", augment.padded), ("wrapped", augment.wrapped)):
+        chosen = order[rng.random(len(order)) < params.augment[name]]
+        longer |= change(tokens, chosen, params.max_length, rng)
     for row, (ids, _) in longer.items():
         lengths[row] = len(ids)
     buckets = np.array(params.train["buckets"])

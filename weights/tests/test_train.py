@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import phishcnn
@@ -425,11 +426,53 @@ def test_padding_is_borrowed_from_honest_rows_and_keeps_the_url():
     assert augment.padded(nothing_to_lend, np.arange(4), 256, np.random.default_rng(0)) == {}
 
 
-def test_augmented_rows_reach_the_batches(tiny, arrays):
-    """All rows padded, and what each batch holds is as long as it says."""
-    part = {**tiny.augment, "padded": 1, "mask": 0, "cut_path": 0, "cut_query": 0}
-    many = dataclasses.replace(tiny, augment=part)
-    none = dataclasses.replace(tiny, augment={**part, "padded": 0})
+def test_a_wrapped_row_is_the_url_that_a_link_rewriter_would_make():
+    """The wheel reads it as it was put together, and the address can be read back."""
+    urls = [
+        b"x.org",
+        b"x.org/own?a=1&b=%20",
+        b"x.org/own#part",
+        b"front.org",
+        b"front.net/some/page",
+        b"a.org/?q=1&r=2",
+    ]
+    urls += [b"evil.org/" + b"f" * 20, b"long.org/" + b"f" * 80]
+    rows = dataclasses.replace(
+        tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls)),
+        phishing=np.array([True] * 3 + [False] * 3 + [True, False]),
+        certain=np.zeros(8, bool),
+        path_start=np.array([url.find(b"/") if b"/" in url else len(url) for url in urls], np.int32),
+        query_start=np.array([len(url.partition(b"?")[0].partition(b"#")[0]) for url in urls], np.int32),
+    )
+    fronts, tails, addresses = set(), set(), set()
+    for seed in range(200):
+        longer = augment.wrapped(rows, np.arange(3), 256, np.random.default_rng(seed))
+        assert set(longer) == {0, 1}  # a fragment would become the longer URL's
+        for row, (ids, parts) in longer.items():
+            text = bytes(ids.tolist())
+            own = phishcnn.tokenize_batch([text])
+            assert np.array_equal(own.ids, ids) and np.array_equal(own.parts, parts)
+            front, _, query = text.partition(b"?")
+            _, _, rest = query.partition(b"=")
+            address = unquote_to_bytes(rest) if b"%3A" in rest or urls[row] not in rest else rest
+            scheme, tail = address.split(urls[row], 1)
+            fronts.add(front)
+            tails.add(tail)
+            addresses.add(scheme)
+    assert fronts == {b"front.org/", b"front.net/", b"front.net/some/page"}
+    assert tails == {b"", b"&q=1&r=2"} and addresses == {b"https://", b"http://", b""}
+    short = augment.wrapped(rows, np.arange(3), 12, np.random.default_rng(0))
+    assert all(len(ids) == len(parts) == 12 for ids, parts in short.values())
+    nothing_in_front = dataclasses.replace(rows, phishing=np.ones(8, bool))
+    assert augment.wrapped(nothing_in_front, np.arange(3), 256, np.random.default_rng(0)) == {}
+
+
+@pytest.mark.parametrize("change", ["padded", "wrapped"])
+def test_augmented_rows_reach_the_batches(change, tiny, arrays):
+    """All rows longer, and what each batch holds is as long as it says."""
+    part = {**tiny.augment, "padded": 0, "wrapped": 0, "mask": 0, "cut_path": 0, "cut_query": 0}
+    many = dataclasses.replace(tiny, augment={**part, change: 1})
+    none = dataclasses.replace(tiny, augment=part)
     seen = [np.concatenate([b[3][b[5] > 0] for b in train.batches(arrays[0], p, 0)]) for p in (none, many)]
     assert len(seen[0]) == len(seen[1]) and seen[1].mean() > 1.5 * seen[0].mean()
     for _, ids, parts, lengths, _, _ in train.batches(arrays[0], many, 0):
