@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def large() -> str:
     told = [
         f"{what} {after('phishcnn-large', change)} (the embedded one {after(EMBEDDED, change)})"
         for what, change in (
-            ("behind an open redirect", "URL in query"),
+            ("behind a redirect", "URL in query"),
             ("behind a padded path", "path padded"),
             ("behind a padded query", "query padded"),
         )
@@ -193,13 +193,23 @@ def padding() -> str:
     for change, what in (
         ("path padded", "a padded path"),
         ("query padded", "a padded query"),
-        ("URL in query", "an open redirect"),
+        ("URL in query", "a redirect"),
     ):
         c = metrics()["evasion"]["phishing"][change]
         told.append(
             f"{100 * (c['phishing']['before'] - c['phishing']['lost']) / c['phishing']['before']:.0f} % behind {what}"
         )
     return f"of what `phishing` finds it still finds {', '.join(told[:-1])} and {told[-1]}"
+
+
+def rewritten(names: Sequence[str] = (EMBEDDED,)) -> str:
+    """What the thresholds make of links that mail and chat programs rewrote."""
+    told = []
+    for name in names:
+        sides = [metrics(f"models/{name}")["evasion"][side]["URL in query"] for side in ("legitimate", "phishing")]
+        flagged, caught = (" / ".join(percent(c[t]["after"], c["rows"]) for t in THRESHOLDS) for c in sides)
+        told.append(f"{flagged} of the legitimate and {caught} of the phishing ones (`{name}`)")
+    return f"behind a link rewriter `phishing` / `suspicious` flag {', '.join(told)}"
 
 
 def limits() -> str:
@@ -213,8 +223,9 @@ def limits() -> str:
     precision = 1000 / (1 + 999 * fpr() / found()) / 10
     return (
         f"- **An attacker who knows it passes.** A long harmless path takes what `phishing` finds"
-        f" {from_to('phishing', 'path padded')}, hiding the address in a query"
-        f" {from_to('phishing', 'URL in query')} ([evasion](docs/evasion.md)).\n"
+        f" {from_to('phishing', 'path padded')}, a redirect in front {from_to('phishing', 'URL in query')}"
+        f" ([evasion](docs/evasion.md)).\n"
+        f"- **Links that were rewritten say less**: {rewritten()} ([why](docs/evasion.md#links-that-programs-rewrite)).\n"
         f"- **It ages**, and only {len(outside)} months of it are measured: trained on phishing until {until}, `phishing`"
         f" finds {100 * sum(inside) / len(inside):.0f} % of another feed in the months until then,"
         f" {100 * sum(outside) / len(outside):.0f} % after (means of months). By the project's own limit of twelve months"
@@ -455,6 +466,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "evasion": lambda: changes("phishing"),
         "padding": padding,
         "large": large,
+        "rewritten": lambda: rewritten((EMBEDDED, "phishcnn-large")),
         "honest": lambda: changes("legitimate"),
         "months": months,
         "until": lambda: str(metrics()["trained_until"]),

@@ -56,10 +56,17 @@ def test_what_padding_and_the_large_model_do_is_counted_from_the_metrics(monkeyp
         return {"rows": 100, **dict.fromkeys(generate.THRESHOLDS, {"before": before, "after": after, "lost": lost})}
 
     told = {
-        name: {"evasion": {"phishing": {change: counts(*c) for change, c in changes.items()}}}
+        name: {
+            "evasion": {
+                "phishing": {change: counts(*c) for change, c in changes.items()},
+                "legitimate": {"URL in query": counts(1, 7, 0)},
+            }
+        }
         for name, changes in found.items()
     }
     monkeypatch.setattr(generate, "metrics", lambda name="models/phishcnn-compact": told[name])
-    kept = "20 % behind a padded path, 40 % behind a padded query and 90 % behind an open redirect"
+    kept = "20 % behind a padded path, 40 % behind a padded query and 90 % behind a redirect"
     assert generate.padding().endswith(f" still finds {kept}")
-    assert "behind an open redirect 9.0 % / 9.0 % (the embedded one 50.0 % / 50.0 %)" in generate.large()
+    assert "behind a redirect 9.0 % / 9.0 % (the embedded one 50.0 % / 50.0 %)" in generate.large()
+    large = "7.0 % / 7.0 % of the legitimate and 9.0 % / 9.0 % of the phishing ones (`phishcnn-large`)"
+    assert generate.rewritten(("phishcnn-compact", "phishcnn-large")).endswith(large)

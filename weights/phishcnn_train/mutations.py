@@ -123,6 +123,18 @@ LOOK_ALIKE = bytes.maketrans(b"oliesat", b"011354t")
 CYRILLIC = {"a": "а", "e": "е", "o": "о", "p": "р", "c": "с", "x": "х", "y": "у", "i": "і", "s": "ѕ"}
 HOSTING = (b".web.app", b".pages.dev", b".weebly.com", b".github.io", b".vercel.app", b".webflow.io", b".netlify.app")
 SHORT = (b"bit.ly/", b"tinyurl.com/", b"is.gd/", b"t.ly/", b"cutt.ly/", b"rb.gy/")
+REWRITERS = (  # what stands in front of the encoded address, and behind it
+    (b"google.com/url?q=", b""),
+    (b"google.com/url?sa=t&source=web&cd=1&url=", b"&usg=AOvVaw0XyZkq"),
+    (b"l.facebook.com/l.php?u=", b"&h=AT0qLm"),
+    (b"youtube.com/redirect?q=", b""),
+    (b"bing.com/ck/a?u=", b"&ntb=1"),
+    (b"nam02.safelinks.protection.outlook.com/?url=", b"&data=05%7C01%7Cjane%40example.org&reserved=0"),
+    (b"linkedin.com/redir/redirect?url=", b""),
+    (b"slack-redir.net/link?url=", b""),
+    (b"steamcommunity.com/linkfilter/?url=", b""),
+    (b"translate.google.com/translate?sl=auto&tl=en&u=", b""),
+)
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -188,11 +200,9 @@ def percent_many(url: Parts, rng: random.Random) -> bytes | None:
 
 
 def in_query(url: Parts, rng: random.Random) -> bytes | None:
-    """Behind the open redirect of a known site."""
-    front = rng.choice(
-        (b"google.com/url?q=", b"l.facebook.com/l.php?u=", b"youtube.com/redirect?q=", b"bing.com/ck/a?u=")
-    )
-    return front + quote(b"https://" + bytes(url), safe="").encode()
+    """Behind a known site's page that leads there: mail and chat rewrite every link so, and open redirects hide one."""
+    front, behind = rng.choice(REWRITERS)
+    return front + quote(b"https://" + bytes(url), safe="").encode() + behind
 
 
 def return_address(url: Parts, rng: random.Random) -> bytes | None:
@@ -229,12 +239,13 @@ EVASION: dict[str, Mutation] = {
     "shortener": shortened,
     "path dropped": path_dropped,
 }
-# Changes under which a legitimate URL stays legitimate: its owner makes them every day.
+# Changes under which a legitimate URL stays legitimate: its owner, or who sends the link, makes them every day.
 LEGITIMATE: dict[str, Mutation] = {
     "sub-domains added": sub_domains,
     "path padded": padded_path,
     "query padded": padded_query,
     "percent-encoded": percent_many,
+    "URL in query": in_query,
     "own URL in query": return_address,
     "shortener": shortened,
     "path dropped": path_dropped,

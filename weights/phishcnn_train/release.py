@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -49,6 +50,14 @@ class Figure(NamedTuple):
     value: Figures  # `metrics.share`
     higher: bool  # is better
     resampled: list[float] | None = None  # `metrics.resampled`: the same samples for all models
+    honest: Figures | None = (
+        None  # `metrics.share` of equally changed legitimate rows that are flagged, to be subtracted
+    )
+
+    @property
+    def net(self) -> float:
+        """The share; Youden's J, recall minus false-positive rate, where legitimate rows were changed alike."""
+        return float(self.value["share"] - (self.honest["share"] if self.honest else 0))
 
 
 class Judgement(NamedTuple):
@@ -97,15 +106,24 @@ def headlines(metrics: Figures, plan: Figures) -> tuple[list[Figure], list[str]]
             out.append(Figure(f"{title}: flagged at `{t}`", share(c["flagged"][t], c["rows"]), False))
         for change in gate["evasion"]:
             c, title = metrics["evasion"]["phishing"][change], f"phishing, {change}: recall at `{t}`"
-            if c["rows"]:
-                out.append(Figure(title, share(c[t]["after"], c["rows"]), True))
-            else:
+            owners = metrics["evasion"]["legitimate"].get(change)
+            if not c["rows"] or (owners and not owners["rows"]):
                 few.append(title)
+                continue
+            # To find phishing behind a change and to flag every legitimate row behind it is no finding.
+            honest = share(owners[t]["after"], owners["rows"]) if owners else None
+            title += " less legitimate rows flagged" if honest else ""
+            out.append(Figure(title, share(c[t]["after"], c["rows"]), True, honest=honest))
     return out, few
 
 
 def interval(new: Figure, old: Figure) -> tuple[float, float]:
     """95 % interval of the difference new - old."""
+    if new.honest and old.honest:  # of independent rows (MOVER: Zou and Donner 2008)
+        (low, high), (least, most) = difference(new.value, old.value), difference(new.honest, old.honest)
+        found, price = (b["share"] - a["share"] for a, b in ((old.value, new.value), (old.honest, new.honest)))
+        below, above = math.hypot(found - low, most - price), math.hypot(high - found, price - least)
+        return found - price - below, found - price + above
     if new.resampled is None or old.resampled is None:
         return difference(new.value, old.value)
     if len(new.resampled) != len(old.resampled):
@@ -121,11 +139,10 @@ def judge(new: list[Figure], old: list[Figure]) -> list[Judgement]:
     for figure in new:
         if figure.name not in before:
             raise Refused(f"{figure.name}: the current model was not measured on it")
-        other = before[figure.name].value
         low, high = interval(figure, before[figure.name])
         worse, better = (high < 0, low > 0) if figure.higher else (low > 0, high < 0)
         verdict = "worse" if worse else "better" if better else "same"
-        out.append(Judgement(figure.name, figure.value["share"], other["share"], low, high, verdict))
+        out.append(Judgement(figure.name, figure.net, before[figure.name].net, low, high, verdict))
     missing = set(before) - {f.name for f in new}
     if missing:
         raise Refused("\n".join(f"{name}: the candidate was not measured on it" for name in sorted(missing)))
@@ -160,6 +177,14 @@ def own_checks(metrics: Figures, plan: Figures) -> list[Check]:
     for name, most in limits.get("cost", {}).items():
         found = metrics["cost"][name]
         out.append(Check(f"{name}: {found}; at most {most}", found <= most))
+    for change, most in limits.get("changed", {}).items():
+        c = metrics["evasion"]["legitimate"][change]
+        for t, share_of in zip(("phishing", "suspicious"), most, strict=True):
+            flagged = c[t]["after"]
+            told = (
+                f"{change}: {flagged} of {c['rows']} legitimate rows flagged at `{t}`; at most {100 * share_of:g} % may"
+            )
+            out.append(Check(told, flagged <= share_of * c["rows"]))
     for tag, most in gate["flagged"].items():
         c = metrics["sets"][gate["slice_set"]]["slices"]["tag"].get(tag)
         for t, share_of in zip(("phishing", "suspicious"), most, strict=True):

@@ -22,7 +22,6 @@ CHANGED_AT = {  # key of the counts: what it is called
     "fpr_0.01": "FPR 1 % of the unchanged rows",
     "fpr_0.001": "FPR 0.1 % of the unchanged rows",
 }
-OWNERS = {"URL in query": "own URL in query"}  # the change of legitimate rows, where it has another name
 SHORT = {
     "phishcnn-compact": "compact",
     "phishcnn-large": "large",
@@ -349,7 +348,6 @@ def finds_more(all_metrics: Figures, main: str) -> Table:
     ours = all_metrics[main].get("evasion", {"phishing": {}, "legitimate": {}})
     others = {name: m for name, m in all_metrics.items() if name != main and "evasion" in m and not single(m)}
     for change, own in ours["phishing"].items():
-        owners = OWNERS.get(change, change)
         for threshold in THRESHOLDS:
             for name, m in others.items():
                 c = m["evasion"]["phishing"].get(change)
@@ -358,7 +356,7 @@ def finds_more(all_metrics: Figures, main: str) -> Table:
                 found, our = (share(k[threshold]["after"], k["rows"]) for k in (c, own))
                 if difference(found, our)[0] <= 0:
                     continue
-                flagged = [e["legitimate"].get(owners) for e in (m["evasion"], ours)]
+                flagged = [e["legitimate"].get(change) for e in (m["evasion"], ours)]
                 prices = [f"{100 * f[threshold]['after'] / f['rows']:.1f}" if f and f["rows"] else "–" for f in flagged]
                 cells: list[Cell] = [change, f"`{threshold}`", title(name)]
                 cells += [f"{100 * f['hits'] / f['rows']:.1f}" for f in (found, our)]

@@ -242,7 +242,7 @@ def test_changed_urls_are_counted_at_fixed_rates_and_against_both_kinds_of_hones
     assert padded["auc"]["before"] == 0.5 and padded["auc"]["after"] == 1.0
     (old, new) = ([len(u) for u in mutations.apply(mutations.padded_query, rows.urls)] for rows in (honest, phishing))
     assert padded["auc"]["both_changed"] == sum((new[0] > n) + (new[0] == n) / 2 for n in old) / 2
-    assert "both_changed" not in found["phishing"]["URL in query"]["auc"]  # no owner's change is this one
+    assert "both_changed" not in found["phishing"]["look-alike digit"]["auc"]  # no owner's change is this one
     assert found["legitimate"]["query padded"]["fpr_0.01"] == {"before": 0, "after": 2, "lost": 0}
 
 

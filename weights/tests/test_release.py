@@ -15,6 +15,7 @@ import pytest
 from conftest import WEIGHTS
 from phishcnn_train import card, pictures, release, report, staleness, tables, top_sites
 from phishcnn_train.__main__ import main
+from phishcnn_train.metrics import share
 from phishcnn_train.params import Params
 
 MODELS = WEIGHTS / "models"
@@ -78,8 +79,38 @@ def test_one_slice_is_enough_to_refuse(candidate, current):
 def test_one_way_to_evade_is_enough_to_refuse(candidate, current):
     c = candidate["evasion"]["phishing"]["URL in query"]
     spoil(c, 4, "suspicious", "after", rows=c["rows"])
-    with pytest.raises(release.Refused, match="^phishing, URL in query: recall at `suspicious`: [^\n]*$"):
+    with pytest.raises(release.Refused, match="^phishing, URL in query: recall at `suspicious` less [^:\n]*: [^\n]*$"):
         release.check(candidate, current, PLAN)
+
+
+def test_what_is_flagged_in_both_classes_alike_is_no_finding(candidate, current):
+    """Ten points more of the phishing behind a link rewriter do not make up for twenty of the legitimate rows; ten less
+    for twenty less are fine."""
+    found, price = (candidate["evasion"][side]["URL in query"] for side in ("phishing", "legitimate"))
+    before = [(c["suspicious"]["after"], c["rows"]) for c in (found, price)]
+
+    def move(points):
+        for c, by, (after, rows) in zip((found, price), points, before, strict=True):
+            c["suspicious"]["after"] = after + by * rows // 100
+
+    move((10, 20))
+    with pytest.raises(release.Refused, match="^phishing, URL in query: recall at `suspicious` less [^\n]*$"):
+        release.check(candidate, current, PLAN)
+    current["evasion"]["legitimate"]["URL in query"]["suspicious"]["after"] += before[1][1] // 5
+    before[1] = (before[1][0] + before[1][1] // 5, before[1][1])
+    move((-10, -20))
+    (judged,) = [
+        j for j in release.check(candidate, current, PLAN) if "URL in query" in j.name and "suspicious" in j.name
+    ]
+    assert judged.verdict == "better" and abs(judged.new - judged.old - 0.1) < 0.001
+
+
+def test_the_interval_of_two_differences_is_that_of_four_independent_shares():
+    shares = [share(hits, 4000) for hits in (1600, 1400, 800, 900)]  # new and old, phishing and legitimate
+    new, old = (release.Figure("", shares[i], True, honest=shares[i + 2]) for i in (0, 1))
+    low, high = release.interval(new, old)
+    normal = 1.96 * sum(s["share"] * (1 - s["share"]) / 4000 for s in shares) ** 0.5
+    assert abs((low + high) / 2 - (0.05 + 0.025)) < 1e-3 and abs((high - low) / 2 - normal) < 0.02 * normal
 
 
 @pytest.mark.parametrize(
@@ -97,6 +128,18 @@ def test_more_false_positives_are_refused(candidate, current, path):
     c["suspicious"] += 60
     with pytest.raises(release.Refused, match="flagged at `suspicious`: .* against"):
         release.check(candidate, current, PLAN)
+
+
+def test_a_limit_on_changed_legitimate_rows_is_kept(candidate):
+    """Whatever is found beside: most links that people get were rewritten."""
+    plan = copy.deepcopy(PLAN)
+    plan["gate"]["limits"][NAME]["changed"] = {"URL in query": [0.01, 0.05]}
+    c = candidate["evasion"]["legitimate"]["URL in query"]
+    for flagged, passed in ((0, True), (c["rows"] // 100, True), (c["rows"] // 100 + 1, False)):
+        c["phishing"]["after"] = flagged
+        c["suspicious"]["after"] = 0
+        told = f"URL in query: {flagged} of {c['rows']} legitimate rows flagged at `phishing`; at most 1 % may"
+        assert release.Check(told, passed) in release.own_checks(candidate, plan)
 
 
 def test_better_is_told(candidate, current):
@@ -467,7 +510,7 @@ def test_what_another_model_finds_more_is_told_with_its_price():
     title = pictures.TITLES["ngrams"]
     (row,) = [r for r in found if r[:2] == ["URL in query", "`suspicious`"] and r[2].startswith(title)]
     counts = [ALL[n]["evasion"]["phishing"]["URL in query"] for n in ("ngrams", NAME)]
-    counts += [ALL[n]["evasion"]["legitimate"]["own URL in query"] for n in ("ngrams", NAME)]
+    counts += [ALL[n]["evasion"]["legitimate"]["URL in query"] for n in ("ngrams", NAME)]
     assert row[3:] == [share_of(c["suspicious"]["after"], c["rows"]) for c in counts]
     # Little more is not clearly more; other URLs cannot be compared; less is not more.
     all_metrics = {n: copy.deepcopy(ALL[n]) for n in (NAME, "ngrams")}
