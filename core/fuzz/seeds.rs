@@ -35,6 +35,7 @@ fn models() -> Vec<ModelFile> {
     let floor = Layer::MaxPool { size: 2, ceil: false };
     let f32s = [
         bytes(pool("max+avg"), "logit"),
+        bytes([pool("max"), vec![Layer::Ngrams { first: 2, last: 5 }]].concat(), "logit"),
         bytes([vec![conv(4, 1, "relu"), ceil.clone(), add], pool("avg")].concat(), "logit"),
         chars(vec![valid, floor.clone(), Layer::Flatten, dense(2, "")], "softmax2 positive=1"),
         chars(pool("max"), "logit"),
@@ -55,6 +56,10 @@ fn models() -> Vec<ModelFile> {
             input: Input::Bytes { max: 8, tables: "bytes+parts+trigrams" },
             ..wide(bytes(vec![Layer::Pool("max+avg"), dense(3, "sigmoid"), dense(1, "")], "logit"))
         },
+        wide(bytes(
+            vec![Layer::Pool("avg"), dense(1, ""), Layer::Ngrams { first: 1, last: 8 }],
+            "logit",
+        )),
         wide(bytes(
             vec![
                 conv(4, 16, "relu"),

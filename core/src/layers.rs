@@ -3,6 +3,7 @@
 mod read;
 
 use crate::kernel::tanh;
+use crate::ngrams::Ngrams;
 use crate::tokens::CharTable;
 use core::num::NonZeroUsize;
 
@@ -185,6 +186,8 @@ pub(crate) struct Layers<'a> {
     pub(crate) channels: NonZeroUsize,
     pub(crate) readout: Readout,
     pub(crate) dense: heapless::Vec<Dense<'a>, DENSE_MAX>,
+    /// Beside the network: adds to the logit.
+    pub(crate) ngrams: Option<Ngrams<'a>>,
 }
 
 impl Layers<'_> {

@@ -29,6 +29,7 @@ mod kernel;
 mod layers;
 mod model;
 mod network;
+mod ngrams;
 mod scratch;
 mod suffix;
 mod text;

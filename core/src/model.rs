@@ -154,7 +154,7 @@ impl<'a> Model<'a> {
         let calibration = calibration.ok_or(unsupported("phishcnn.calibration"))?;
         let thresholds = thresholds(required("phishcnn.thresholds")?);
         let thresholds = thresholds.ok_or(unsupported("phishcnn.thresholds"))?;
-        let layers = Layers::read(layer_line, input, file);
+        let layers = Layers::read(layer_line, input, output == Output::Logit, file);
         let read = layers.as_ref().map_err(|error| *error)?;
         if read.last() != Some((output.outputs(), Activation::Linear)) {
             return Err(LoadError::new(Error::Shape, "phishcnn.output"));
@@ -225,18 +225,22 @@ impl<'a> Model<'a> {
 
     pub(crate) fn logit(
         &self,
-        tokens: impl Iterator<Item = Token>,
+        tokens: impl Iterator<Item = Token> + Clone,
         scratch: &mut [u8],
     ) -> Result<f32, Error> {
         if !scratch.as_ptr().addr().is_multiple_of(size_of::<crate::Block>()) {
             return Err(Error::Misaligned);
         }
         let scratch = scratch.get_mut(..self.scratch_len).ok_or(Error::ScratchTooSmall)?;
+        let ngrams = self.layers.ngrams.as_ref().map(|ngrams| ngrams.logit(tokens.clone()));
         let outputs = match self.layers.int8 {
             true => network::run(Int8(self.kernels), &self.layers, tokens, scratch)?,
             false => network::run(Float(self.kernels), &self.layers, tokens, scratch)?,
         };
-        let logit = self.output.logit(outputs);
+        let mut logit = self.output.logit(outputs);
+        if let Some(ngrams) = ngrams {
+            logit += ngrams.ok_or(Error::Internal)?;
+        }
         if logit.is_finite() { Ok(logit) } else { Err(Error::NonFinite) }
     }
 
@@ -245,7 +249,7 @@ impl<'a> Model<'a> {
         &self,
         tokens: &'t Tokens<'_>,
         hidden: Range<usize>,
-    ) -> impl Iterator<Item = Token> + 't {
+    ) -> impl Iterator<Item = Token> + Clone + 't {
         let mask = self.input.mask_id();
         tokens.iter().map(move |token| match hidden.contains(&token.at) {
             true => Token { id: mask, ..token },

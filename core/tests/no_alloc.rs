@@ -43,13 +43,16 @@ fn load_score_and_explain_do_not_allocate() {
     let bytes = || Input::Bytes { max: 256, tables: "bytes+parts" };
     let chars = Input::Chars { length: 64, canonical: true };
     for (input, int8) in [(bytes(), false), (chars, false), (bytes(), true)] {
-        let layers = vec![
+        let mut layers = vec![
             conv(3, 16, "relu"),
             Layer::MaxPool { size: 2, ceil: true },
             Layer::Pool("max+avg"),
             dense(4, "tanh"),
             dense(1, ""),
         ];
+        if matches!(input, Input::Bytes { .. }) {
+            layers.push(Layer::Ngrams { first: 2, last: 5 });
+        }
         let architecture = Architecture { input, width: 4, layers, output: "logit" };
         let file = match int8 {
             true => support::int8::build(&architecture, 1),

@@ -2,24 +2,27 @@
 //! tensors.
 //!
 //! ```text
-//! line   = embed *("; " stage) "; " readout 1*("; " dense)
+//! line   = embed *("; " stage) "; " readout 1*("; " dense) ["; " ngrams]
 //! embed  = "embed bytes+parts+trigrams" / "embed bytes+parts" / "embed bytes" / "embed chars"
 //! stage  = "conv" NAME ("same" / "valid") ["dilation=" D] [activation] ["add"] / "maxpool" N ["ceil"]
 //! readout= "pool" ("max" / "avg" / "max+avg") / "flatten"
 //! dense  = "dense" NAME [activation / "softmax"]
+//! ngrams = "ngrams" NAME A ".." B
 //! activation = "relu" / "tanh" / "sigmoid"
 //! ```
 //! Words are separated by one space. Tensors, F32 row-major: `embed.bytes` (257, E),
 //! `embed.parts` (9, E) and `embed.trigrams` (2^n, E), or `embed.chars` (V, E) with `chars` (V) of
-//! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model is an
-//! int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list.
+//! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out); n-grams `NAME.weight` (2^n). With I8
+//! embeddings the model is an int8 one, whose tensors `Builder::int8_convolution`, `Builder::int8_dense` and
+//! `Builder::ngrams` list.
 
 use super::{
     Activation, Convolution, Dense, Embedding, Layers, Padding, Readout, STAGES_MAX, Stage, TWO,
 };
 use crate::file::{Dtype, File};
 use crate::kernel::{integer, weight, weights};
-use crate::text::{Split, number, split};
+use crate::ngrams::{Ngrams, ORDER_MAX};
+use crate::text::{Split, number, split, split_once};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
 use crate::{Error, LoadError};
@@ -27,6 +30,8 @@ use core::num::NonZeroUsize;
 
 /// No dimension is larger, so that sizes cannot overflow 32 bits unnoticed.
 const DIMENSION_MAX: usize = 1 << 16;
+/// Most rows of a table of n-grams.
+const NGRAM_ROWS_MAX: usize = 1 << 24;
 
 struct Builder<'f, 'a> {
     file: &'f File<'a>,
@@ -40,10 +45,12 @@ struct Builder<'f, 'a> {
 }
 
 impl<'a> Layers<'a> {
-    /// Reads the line and takes its tensors; none may be left over.
+    /// Reads the line and takes its tensors; none may be left over. `one_logit`: what the last layer
+    /// gives is the logit.
     pub(crate) fn read(
         line: &'a str,
         input: Input,
+        one_logit: bool,
         file: &File<'a>,
     ) -> Result<Self, LoadError<'a>> {
         let length = match input {
@@ -65,6 +72,7 @@ impl<'a> Layers<'a> {
             channels,
             readout: Readout::Flatten { length: 0 },
             dense: heapless::Vec::new(),
+            ngrams: None,
         };
         let mut readout = None;
         // (Words are counted, not stages: an int8 convolution takes its pool in.)
@@ -97,11 +105,19 @@ impl<'a> Layers<'a> {
         let readout = readout.ok_or(unsupported(line))?;
         let mut width = readout.length(channels);
         let mut texts = texts.peekable();
-        while let Some(text) = texts.next() {
+        let ngrams = |text: &&str| text.starts_with(" ngrams");
+        while let Some(text) = texts.next_if(|text| !ngrams(text)) {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
-            let layer = builder.dense(text, width, texts.peek().is_none())?;
+            let layer = builder.dense(text, width, texts.peek().is_none_or(ngrams))?;
             width = layer.outputs.get();
             layers.dense.push(layer).map_err(|_| unsupported(text))?;
+        }
+        if let Some(text) = texts.next().and_then(|text| text.strip_prefix(' ')) {
+            let fits = one_logit && matches!(input, Input::UrlBytes { .. });
+            if !fits || texts.next().is_some() {
+                return Err(unsupported(text));
+            }
+            layers.ngrams = Some(builder.ngrams(text)?);
         }
         if layers.dense.is_empty() {
             return Err(unsupported(line));
@@ -124,6 +140,18 @@ impl<'a> Builder<'_, 'a> {
         dtype: Dtype,
         shape: [Option<usize>; RANK],
     ) -> Result<([usize; RANK], &'a [u8]), LoadError<'a>> {
+        self.tensor_of(text, name, dtype, shape, |dim| dim <= DIMENSION_MAX)
+    }
+
+    /// As [`tensor`](Self::tensor), with another rule for its dimensions.
+    fn tensor_of<const RANK: usize>(
+        &mut self,
+        text: &'a str,
+        name: (&str, &str),
+        dtype: Dtype,
+        shape: [Option<usize>; RANK],
+        allowed: fn(usize) -> bool,
+    ) -> Result<([usize; RANK], &'a [u8]), LoadError<'a>> {
         let full = |t: &str| t.strip_prefix(name.0).is_some_and(|rest| rest == name.1);
         let tensor = (0..).zip(&self.file.tensors).find(|(_, t)| full(t.name));
         let (index, tensor) = tensor.ok_or(LoadError::new(Error::Shape, text))?;
@@ -135,7 +163,7 @@ impl<'a> Builder<'_, 'a> {
             return refuse(Error::Shape);
         };
         let fits = |(dim, want): (&usize, &Option<usize>)| want.is_none_or(|want| want == *dim);
-        if !dims.iter().zip(&shape).all(fits) || dims.iter().any(|&dim| dim > DIMENSION_MAX) {
+        if !dims.iter().zip(&shape).all(fits) || !dims.iter().all(|&dim| allowed(dim)) {
             return refuse(Error::Shape);
         }
         if dtype == Dtype::F32 && !weights(tensor.data).iter().all(|e| weight(e).is_finite()) {
@@ -437,4 +465,33 @@ impl<'a> Builder<'_, 'a> {
         let outputs = NonZeroUsize::new(outputs).ok_or(unsupported)?;
         Ok(Dense { weight, bias, multiplier, table, inputs, outputs, activation })
     }
+
+    /// `NAME.weight` F32 (2^n); or I8 (2^n), and `NAME.scale` F32 (1).
+    fn ngrams(&mut self, text: &'a str) -> Result<Ngrams<'a>, LoadError<'a>> {
+        let unsupported = LoadError::new(Error::Unsupported, text);
+        let mut words = split(text, b' ');
+        let (Some("ngrams"), Some(name), Some(orders), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(unsupported);
+        };
+        let (first, last) = split_once(orders, b'.').ok_or(unsupported)?;
+        let last = last.strip_prefix('.').and_then(order).ok_or(unsupported)?;
+        let first = order(first).filter(|first| *first <= last).ok_or(unsupported)?;
+        let dtype = if self.int8 { Dtype::I8 } else { Dtype::F32 };
+        let allowed = |rows: usize| rows.is_power_of_two() && (2..=NGRAM_ROWS_MAX).contains(&rows);
+        let ([rows], table) = self.tensor_of(text, (name, ".weight"), dtype, [None], allowed)?;
+        let mut scale = None;
+        if self.int8 {
+            let one = self.weights(text, (name, ".scale"), [Some(1)])?.1;
+            scale = weights(one).first().map(weight);
+        }
+        Ok(Ngrams { table, mask: rows as u32 - 1, scale, orders: [first, last] })
+    }
+}
+
+/// Ids of an n-gram.
+fn order(digits: &str) -> Option<u8> {
+    let order = u8::try_from(number(digits)?).ok()?;
+    (1..=ORDER_MAX).contains(&order).then_some(order)
 }

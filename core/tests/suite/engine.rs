@@ -13,7 +13,7 @@ const BYTES: Input = Input::Bytes { max: 530, tables: "bytes+parts" };
 
 /// Together every layer kind and option, and the limits; `wide_layers` has what is wider.
 pub(crate) fn architectures() -> Vec<Architecture> {
-    use Layer::{Conv, Flatten, MaxPool, Pool};
+    use Layer::{Conv, Flatten, MaxPool, Ngrams, Pool};
     let url_bytes = |width, layers, output| Architecture { input: BYTES, width, layers, output };
     let dilated = |kernel, outputs, dilation, add| Conv {
         kernel,
@@ -110,6 +110,18 @@ pub(crate) fn architectures() -> Vec<Architecture> {
             input: Input::Bytes { max: 530, tables: "bytes+parts+trigrams" },
             width: 7,
             layers: vec![conv(3, 9, "relu"), Pool("max+avg"), last()],
+            output: "logit",
+        },
+        url_bytes(
+            5,
+            vec![conv(3, 4, "relu"), Pool("max"), last(), Ngrams { first: 2, last: 5 }],
+            "logit",
+        ),
+        // URLs that are cut, and the longest n-grams.
+        Architecture {
+            input: Input::Bytes { max: 20, tables: "bytes" },
+            width: 2,
+            layers: vec![Pool("avg"), last(), Ngrams { first: 1, last: 8 }],
             output: "logit",
         },
         Architecture {
@@ -310,6 +322,12 @@ fn stage(keras: bool) -> impl Strategy<Value = Layer> {
     ]
 }
 
+/// A layer of n-grams, or none.
+pub(crate) fn any_ngrams() -> impl Strategy<Value = Option<Layer>> {
+    let orders = (1_usize..=8, 1_usize..=8);
+    prop::option::of(orders.prop_map(|(a, b)| Layer::Ngrams { first: a.min(b), last: a.max(b) }))
+}
+
 prop_compose! {
     fn architecture()(
         (input, mut layers) in any::<bool>().prop_flat_map(|keras| {
@@ -323,6 +341,7 @@ prop_compose! {
         readout in select(vec!["max", "avg", "max+avg", "flatten"]),
         hidden in prop::collection::vec((1_usize..20, select(vec!["", "relu", "tanh", "sigmoid", "softmax"])), 0..3),
         output in select(vec!["logit", "sigmoid2 positive=0", "sigmoid2 positive=1", "softmax2 positive=0", "softmax2 positive=1"]),
+        ngrams in any_ngrams(),
     ) -> Architecture {
         let mut channels = width;
         let mut length = match input {
@@ -361,6 +380,7 @@ prop_compose! {
         });
         layers.extend(hidden.into_iter().map(|(outputs, activation)| dense(outputs, activation)));
         layers.push(dense(if output == "logit" { 1 } else { 2 }, ""));
+        layers.extend(ngrams.filter(|_| output == "logit" && length.is_none()));
         Architecture { input, width, layers, output }
     }
 }

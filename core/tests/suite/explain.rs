@@ -6,7 +6,10 @@ use phishcnn_core::{Error, Model, Segment, as_bytes_mut};
 use proptest::prelude::*;
 
 fn file(input: Input) -> Vec<u8> {
-    let layers = vec![conv(3, 6, "relu"), Layer::Pool("max+avg"), dense(1, "")];
+    let mut layers = vec![conv(3, 6, "relu"), Layer::Pool("max+avg"), dense(1, "")];
+    if matches!(input, Input::Bytes { .. }) {
+        layers.push(Layer::Ngrams { first: 1, last: 4 });
+    }
     Architecture { input, width: 4, layers, output: "logit" }.build(3).bytes()
 }
 

@@ -1,5 +1,6 @@
 //! int8 models: every backend of this machine gives the bits of the plain integer oracle.
 
+use crate::engine::any_ngrams;
 use crate::scratch;
 use crate::support::Random;
 use crate::support::int8::{Int8Network, build};
@@ -48,7 +49,7 @@ pub(crate) fn released(name: &str) -> Vec<u8> {
 
 /// Together every layer kind and option, and sizes around the tiles (16 to 112 columns; 1 to 6 rows).
 pub(crate) fn architectures() -> Vec<Architecture> {
-    use Layer::{Conv, Flatten, MaxPool, Pool};
+    use Layer::{Conv, Flatten, MaxPool, Ngrams, Pool};
     let with = |kernel, outputs, same, dilation, activation, add| Conv {
         kernel,
         outputs,
@@ -113,6 +114,18 @@ pub(crate) fn architectures() -> Vec<Architecture> {
             input: Input::Bytes { max: 200, tables: "bytes+parts+trigrams" },
             width: 8,
             layers: vec![conv(5, 32, "relu"), ceil(2), Pool("max+avg"), dense(1, "")],
+            output: "logit",
+        },
+        bytes(
+            4,
+            vec![conv(3, 16, "relu"), Pool("avg"), dense(1, ""), Ngrams { first: 2, last: 5 }],
+            "logit",
+        ),
+        // URLs that are cut, and the longest n-grams.
+        Architecture {
+            input: Input::Bytes { max: 20, tables: "bytes" },
+            width: 4,
+            layers: vec![Pool("max"), dense(1, ""), Ngrams { first: 1, last: 8 }],
             output: "logit",
         },
         Architecture {
@@ -261,6 +274,7 @@ prop_compose! {
              any::<bool>(), 0_usize..4), 1..4),
         readout in select(vec!["max", "avg", "max+avg"]),
         hidden in prop::collection::vec((1_usize..20, select(vec!["", "relu", "tanh", "sigmoid"])), 0..3),
+        ngrams in any_ngrams(),
     ) -> Architecture {
         let mut layers = Vec::new();
         let mut channels = 4 * width;
@@ -276,6 +290,7 @@ prop_compose! {
         layers.push(Layer::Pool(readout));
         layers.extend(hidden.into_iter().map(|(outputs, activation)| dense(outputs, activation)));
         layers.push(dense(1, ""));
+        layers.extend(ngrams);
         bytes(4 * width, layers, "logit")
     }
 }

@@ -269,6 +269,175 @@ fn a_trigram_table_has_a_power_of_two_of_rows() {
     }
 }
 
+/// The layer `n2`, f32 or int8.
+fn ngrams_model(int8: bool) -> ModelFile {
+    let layers = vec![Layer::Pool("max"), dense(1, ""), Layer::Ngrams { first: 2, last: 5 }];
+    let input = Input::Bytes { max: 32, tables: "bytes" };
+    let architecture = Architecture { input, width: 4, layers, output: "logit" };
+    match int8 {
+        true => crate::support::int8::build(&architecture, 1),
+        false => architecture.build(1),
+    }
+}
+
+#[test]
+fn a_table_of_ngrams_has_a_power_of_two_of_rows() {
+    for (int8, most) in [(false, 1 << 17), (true, 1 << 24)] {
+        let mut model = ngrams_model(int8);
+        let mut with_rows = |rows: usize| {
+            let table = model.tensor_mut("n2.weight");
+            table.data = vec![0; rows * if int8 { 1 } else { 4 }];
+            table.shape = vec![rows];
+            model.bytes()
+        };
+        for rows in [2, 256, most] {
+            assert!(Model::load(&with_rows(rows)).is_ok(), "{rows}");
+        }
+        for rows in [1, 3, 255, most - 1] {
+            refused(&with_rows(rows), Error::Shape, "n2.weight");
+        }
+        if int8 {
+            refused(&with_rows(2 * most), Error::Shape, "n2.weight");
+        }
+    }
+    // No other tensor is longer for it.
+    let mut model = bytes_model();
+    let weight = model.tensor_mut("c0.weight");
+    weight.shape = vec![65_537, 2, 4];
+    weight.data = vec![0; 65_537 * 2 * 4 * 4];
+    refused(&model.bytes(), Error::Shape, "c0.weight");
+}
+
+#[test]
+fn tensors_of_ngrams() {
+    for int8 in [false, true] {
+        let good = ngrams_model(int8);
+        assert!(Model::load(&good.bytes()).is_ok());
+        let without = |name: &str| {
+            let mut model = good.clone();
+            model.tensors.retain(|t| t.name != name);
+            model
+        };
+        refused(&without("n2.weight").bytes(), Error::Shape, "ngrams n2 2..5");
+        let mut model = good.clone();
+        model.tensor_mut("n2.weight").shape = vec![2, 128];
+        refused(&model.bytes(), Error::Shape, "n2.weight");
+        let mut model = good.clone();
+        let weight = model.tensor_mut("n2.weight");
+        (weight.dtype, weight.shape) = match int8 {
+            true => ("F32", vec![64]),
+            false => ("I8", vec![1024]),
+        };
+        refused(&model.bytes(), Error::Unsupported, "n2.weight");
+        let mut model = good.clone();
+        model.tensor_mut(if int8 { "n2.scale" } else { "n2.weight" }).data[..4]
+            .copy_from_slice(&f32::INFINITY.to_le_bytes());
+        let name = if int8 { "n2.scale" } else { "n2.weight" };
+        refused(&model.bytes(), Error::NonFinite, name);
+        // Tensors of which no layer speaks.
+        let mut model = good.clone();
+        model.set("phishcnn.layers", "embed bytes; pool max; dense d1");
+        refused(&model.bytes(), Error::Unsupported, "n2.weight");
+        let mut scale = good.tensors[0].clone();
+        (scale.name, scale.dtype) = ("n2.scale".into(), "F32");
+        (scale.shape, scale.data) = (vec![2], vec![0; 8]);
+        let mut model = without("n2.scale");
+        if int8 {
+            refused(&model.bytes(), Error::Shape, "ngrams n2 2..5");
+        }
+        model.tensors.push(scale);
+        refused(&model.bytes(), if int8 { Error::Shape } else { Error::Unsupported }, "n2.scale");
+        // One table cannot serve two layers.
+        let mut model = without("n2.weight");
+        model.set("phishcnn.layers", "embed bytes; pool max; dense d1; ngrams d1 2..5");
+        let file = model.bytes();
+        assert_eq!(Model::load(&file).err().map(|e| e.item), Some("d1.weight"));
+    }
+}
+
+#[test]
+fn layer_lines_of_ngrams() {
+    let refused_in = |good: &ModelFile, line: &str, item: &str| {
+        let mut model = good.clone();
+        model.set("phishcnn.layers", line);
+        refused(&model.bytes(), Error::Unsupported, item);
+    };
+    for int8 in [false, true] {
+        let good = ngrams_model(int8);
+        for orders in ["1..1", "8..8", "1..8"] {
+            let mut model = good.clone();
+            model.set(
+                "phishcnn.layers",
+                &format!("embed bytes; pool max; dense d1; ngrams n2 {orders}"),
+            );
+            assert!(Model::load(&model.bytes()).is_ok(), "{orders}");
+        }
+        for layer in [
+            "ngrams",
+            "ngrams ",
+            "ngrams n2",
+            "ngrams n2 ",
+            "ngrams n2 2",
+            "ngrams n2 2..",
+            "ngrams n2 ..5",
+            "ngrams n2 ..",
+            "ngrams n2 2.5",
+            "ngrams n2 2...5",
+            "ngrams n2 2..=5",
+            "ngrams n2 2-5",
+            "ngrams n2 2 5",
+            "ngrams n2 0..5",
+            "ngrams n2 5..2",
+            "ngrams n2 2..9",
+            "ngrams n2 9..9",
+            "ngrams n2 2..257",
+            "ngrams n2 02..5",
+            "ngrams n2 2..05",
+            "ngrams n2 +2..5",
+            "ngrams n2 2..5 ",
+            "ngrams n2 2..5 relu",
+            "ngrams  n2 2..5",
+            "ngramsn2 2..5",
+        ] {
+            refused_in(&good, &format!("embed bytes; pool max; dense d1; {layer}"), layer);
+        }
+        let layer = "ngrams n2 2..5";
+        for line in [
+            "ngrams n2 2..5",
+            "embed bytes; ngrams n2 2..5",
+            "embed bytes; ngrams n2 2..5; pool max; dense d1",
+            "embed bytes; pool max; ngrams n2 2..5; dense d1",
+            "embed bytes; pool max; ngrams n2 2..5; ngrams n2 2..5",
+            // Behind it nothing stands, nor another one.
+            "embed bytes; pool max; dense d1; ngrams n2 2..5; ngrams n2 1..2",
+            "embed bytes; pool max; dense d1; ngrams n2 2..5; dense d1",
+            "embed bytes; pool max; dense d1; ngrams n2 2..5;",
+        ] {
+            refused_in(&good, line, layer);
+        }
+        let line = "embed bytes; pool max; ngrams n2 2..5";
+        refused_in(&good, line, line);
+    }
+    let good = ngrams_model(false);
+    refused_in(&good, "embed bytes; pool max; dense d1;ngrams n2 2..5", "ngrams n2 2..5");
+    refused_in(&good, "embed bytes; pool max; dense d1; Ngrams n2 2..5", "Ngrams n2 2..5");
+    // Another input, another output.
+    let ngrams = Layer::Ngrams { first: 2, last: 5 };
+    let bytes = || Input::Bytes { max: 32, tables: "bytes" };
+    let chars = || Input::Chars { length: 8, canonical: true };
+    for (input, outputs, output) in [
+        (chars(), 1, "logit"),
+        (bytes(), 2, "softmax2 positive=1"),
+        (bytes(), 2, "sigmoid2 positive=0"),
+    ] {
+        let layers = vec![Layer::Pool("max"), dense(outputs, ""), ngrams.clone()];
+        let architecture = Architecture { input, width: 4, layers, output };
+        refused(&architecture.build(1).bytes(), Error::Unsupported, "ngrams n2 2..5");
+        let int8 = crate::support::int8::build(&architecture, 1);
+        refused(&int8.bytes(), Error::Unsupported, "ngrams n2 2..5");
+    }
+}
+
 #[test]
 fn layer_lines_of_url_bytes() {
     let good = bytes_model();
@@ -600,7 +769,13 @@ fn int8_model() -> ModelFile {
 #[test]
 fn mutated_models_do_not_panic() {
     let mut random = Random(2);
-    for (model, int8) in [(bytes_model(), false), (chars_model(), false), (int8_model(), true)] {
+    for (model, int8) in [
+        (bytes_model(), false),
+        (chars_model(), false),
+        (int8_model(), true),
+        (ngrams_model(false), false),
+        (ngrams_model(true), true),
+    ] {
         let mut loaded = 0;
         for _ in 0..1_500 {
             let mut data = model.data();

@@ -3,8 +3,8 @@
 //! engine, not even the order of the loops.
 
 use super::Random;
-use super::model_file::{Architecture, Input, Layer, ModelFile, TRIGRAM_ROWS, Tensor};
-use super::network::{Network, trigram_row};
+use super::model_file::{Architecture, Input, Layer, ModelFile, NGRAM_ROWS, TRIGRAM_ROWS, Tensor};
+use super::network::{Network, Orders, ngram_rows, trigram_row};
 use super::tokens::Token;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -80,6 +80,7 @@ impl Int8Network {
                     }
                 }
                 "flatten" => vector = rows.concat(),
+                "ngrams" => outputs[0] += self.ngrams(&words, tokens),
                 _ => (vector, outputs) = self.dense(&words, &vector),
             }
         }
@@ -158,6 +159,15 @@ impl Int8Network {
         y
     }
 
+    fn ngrams(&self, words: &[&str], tokens: &[Token]) -> f32 {
+        let (table, orders) = (self.tensor(words[1], "weight").unwrap(), Orders::read(words[2]));
+        let rows = ngram_rows(tokens, orders, table.len());
+        let sum: i64 = rows.iter().map(|row| table[*row]).sum();
+        let scaled =
+            i32::try_from(sum).unwrap() as f32 * self.scales[&format!("{}.scale", words[1])][0];
+        scaled / (orders.ngrams(tokens.len()) as f32).sqrt()
+    }
+
     fn dense(&self, words: &[&str], x: &[i64]) -> (Vec<i64>, Vec<f32>) {
         let name = words[1];
         let (weight, bias) = (self.tensor(name, "weight").unwrap(), self.tensor(name, "bias"));
@@ -233,7 +243,8 @@ pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
         Input::Bytes { .. } => 0,
     };
     let mut activations = 40.0_f32;
-    let last = architecture.layers.len() - 1;
+    let is_dense = |layer: &Layer| matches!(layer, Layer::Dense { .. });
+    let last = architecture.layers.iter().rposition(is_dense).unwrap();
     for (i, layer) in architecture.layers.iter().enumerate() {
         match layer {
             Layer::Conv { kernel, outputs, same, dilation, activation, add: residual } => {
@@ -310,6 +321,13 @@ pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
                     activations = 12_000.0;
                 }
                 channels = *outputs;
+            }
+            Layer::Ngrams { .. } => {
+                let data = bytes(NGRAM_ROWS, random, 128.0);
+                add(&mut file, format!("n{i}.weight"), "I8", &[NGRAM_ROWS], data);
+                let scale = 0.01 + random.symmetric().abs() / 30.0;
+                let data = scale.to_le_bytes().into();
+                add(&mut file, format!("n{i}.scale"), "F32", &[1], data);
             }
         }
     }

@@ -4,6 +4,8 @@ use super::Random;
 
 /// Of the trigram tables of these models.
 pub const TRIGRAM_ROWS: usize = 64;
+/// Of their tables of n-grams.
+pub const NGRAM_ROWS: usize = 256;
 
 /// Marks id 0, padding, and the unknown id in the tensor `chars`.
 pub const NO_CHARACTER: u32 = 0xffff_ffff;
@@ -41,6 +43,11 @@ pub enum Layer {
     Dense {
         outputs: usize,
         activation: &'static str,
+    },
+    /// Behind the last dense layer.
+    Ngrams {
+        first: usize,
+        last: usize,
     },
 }
 
@@ -202,6 +209,10 @@ impl Architecture {
                     file.add(format!("d{i}.bias"), &[*outputs], 0.3, random);
                     channels = *outputs;
                     format!("dense d{i} {activation}").trim_end().into()
+                }
+                Layer::Ngrams { first, last } => {
+                    file.add(format!("n{i}.weight"), &[NGRAM_ROWS], 1.0, random);
+                    format!("ngrams n{i} {first}..{last}")
                 }
             });
         }

@@ -133,6 +133,13 @@ impl Network {
                         .collect();
                     activate(words.get(2).copied(), &mut vector);
                 }
+                "ngrams" => {
+                    let (table, orders) =
+                        (self.weights(words[1], "weight"), Orders::read(words[2]));
+                    let rows = ngram_rows(tokens, orders, table.len());
+                    let sum: f64 = rows.iter().map(|row| table[*row]).sum();
+                    vector[0] += sum / (orders.ngrams(tokens.len()) as f64).sqrt();
+                }
                 other => panic!("{other}"),
             }
         }
@@ -236,4 +243,48 @@ pub fn trigram_row(tokens: &[Token], at: usize, rows: usize) -> usize {
     }
     hash ^= hash / (1 << 15);
     (hash * 2_654_435_761 % (1 << 32)) as usize / ((1 << 32) / rows)
+}
+
+/// `A..B` of a layer of n-grams.
+#[derive(Clone, Copy)]
+pub struct Orders(usize, usize);
+
+impl Orders {
+    pub fn read(word: &str) -> Self {
+        let (first, last) = word.split_once("..").unwrap();
+        Self(first.parse().unwrap(), last.parse().unwrap())
+    }
+
+    /// All n-grams of so many tokens.
+    pub fn ngrams(self, tokens: usize) -> usize {
+        (tokens + 1) * (self.1 - self.0 + 1)
+    }
+}
+
+/// The row of each n-gram without a mask, as docs/model-file.md has it, in whole numbers without
+/// wrapping.
+pub fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<usize> {
+    const TWO_32: u64 = 1 << 32;
+    // As many NULs in front as the longest n-gram may reach, and one behind.
+    let mut ids = vec![0_u64; orders.1 - 1];
+    ids.extend(tokens.iter().map(|token| u64::from(token.id)));
+    ids.push(0);
+    let mut found = Vec::new();
+    for end in orders.1..=ids.len() {
+        for order in orders.0..=orders.1 {
+            let ngram = &ids[end - order..end];
+            if ngram.contains(&256) {
+                continue;
+            }
+            let mut h = 0;
+            for id in ngram.iter().rev() {
+                h = (h ^ id) * 16_777_619 % TWO_32;
+            }
+            h = (h ^ (h / (1 << 16))) * 0x85EB_CA6B % TWO_32;
+            h = (h ^ (h / (1 << 13))) * 0xC2B2_AE35 % TWO_32;
+            h ^= h / (1 << 16);
+            found.push((h % rows as u64) as usize);
+        }
+    }
+    found
 }

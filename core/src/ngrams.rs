@@ -1,0 +1,83 @@
+//! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams.
+//!
+//! It knows pieces of text by heart, many more than `trigrams` has room for, and costs no
+//! multiplication: a look-up for each n-gram.
+
+use crate::kernel::{weight, weights};
+use crate::tokens::{MASK_ID, Token};
+
+/// The longest n-grams.
+pub(crate) const ORDER_MAX: u8 = 8;
+/// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
+const PRIME: u32 = 0x0100_0193;
+
+/// One weight for each row of a table of hashed n-grams.
+#[derive(Clone, Debug)]
+pub(crate) struct Ngrams<'a> {
+    /// f32; or signed bytes.
+    pub(crate) table: &'a [u8],
+    /// Rows less one; a power of two of them.
+    pub(crate) mask: u32,
+    /// int8 only: of the sum.
+    pub(crate) scale: Option<f32>,
+    /// Ids of the shortest and of the longest n-grams, 1 to `ORDER_MAX`.
+    pub(crate) orders: [u8; 2],
+}
+
+/// What is known in front of a token.
+#[derive(Default)]
+struct Seen {
+    /// The ids before it, the newest first; 0, as of a byte NUL, where there is none.
+    ids: [u16; ORDER_MAX as usize],
+    positions: u32,
+    /// The sum of an int8 model, and of an f32 one.
+    integers: i32,
+    floats: f32,
+}
+
+impl Ngrams<'_> {
+    /// What the logit of these tokens gets. `None` when the table lacks a row, which loading
+    /// excludes.
+    pub(crate) fn logit(&self, mut tokens: impl Iterator<Item = Token>) -> Option<f32> {
+        let mut seen = Seen::default();
+        tokens.try_for_each(|token| self.next(&mut seen, token.id))?;
+        self.next(&mut seen, 0)?;
+        let [shortest, longest] = self.orders.map(u32::from);
+        let count = seen.positions * (longest - shortest + 1);
+        let sum = self.scale.map_or(seen.floats, |scale| seen.integers as f32 * scale);
+        // The root is the length of the vector of counts where no n-gram is there twice.
+        Some(sum / libm::sqrtf(count as f32))
+    }
+
+    /// Adds the weights of the n-grams that end at the next position.
+    fn next(&self, seen: &mut Seen, id: u16) -> Option<()> {
+        let [a, b, c, d, e, f, g, _] = seen.ids;
+        seen.ids = [id, a, b, c, d, e, f, g];
+        seen.positions += 1;
+        let [shortest, longest] = self.orders;
+        let mut hash = 0_u32;
+        for (order, id) in (1..=longest).zip(seen.ids) {
+            // Nothing is known of hidden bytes, nor of any longer n-gram.
+            if id == MASK_ID {
+                break;
+            }
+            hash = (hash ^ u32::from(id)).wrapping_mul(PRIME);
+            if order < shortest {
+                continue;
+            }
+            let row = (mix(hash) & self.mask) as usize;
+            match self.scale {
+                Some(_) => seen.integers += i32::from(*self.table.get(row)? as i8),
+                None => seen.floats += weight(weights(self.table).get(row)?),
+            }
+        }
+        Some(())
+    }
+}
+
+/// `MurmurHash3`'s finaliser (Appleby): spreads all bits of the hash over the lower ones.
+const fn mix(mut hash: u32) -> u32 {
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85EB_CA6B);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xC2B2_AE35);
+    hash ^ (hash >> 16)
+}
