@@ -33,6 +33,7 @@ def layers(metadata: dict[str, str]) -> list[list[str]]:
     """The layers behind the embedding, each its kind and what follows."""
     embed, *rest = (layer.split() for layer in metadata["phishcnn.layers"].split("; "))
     assert embed[1:] in (["bytes+parts+trigrams"], ["chars"])
+    assert rest[-1][0] == "dense", "n-grams beside the network are not built here"
     return rest
 
 

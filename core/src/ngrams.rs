@@ -1,7 +1,7 @@
 //! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams.
 //!
 //! It knows pieces of text by heart, many more than `trigrams` has room for, and costs no
-//! multiplication: a look-up for each n-gram.
+//! multiply-add: a look-up for each n-gram.
 
 use crate::kernel::{weight, weights};
 use crate::tokens::{MASK_ID, Token};
@@ -27,8 +27,8 @@ pub(crate) struct Ngrams<'a> {
 /// What is known in front of a token.
 #[derive(Default)]
 struct Seen {
-    /// The ids before it, the newest first; 0, as of a byte NUL, where there is none.
-    ids: [u16; ORDER_MAX as usize],
+    /// The ids before it in 16 bits each, the newest lowest; 0, as of a byte NUL, where there is none.
+    ids: u128,
     positions: u32,
     /// The sum of an int8 model, and of an f32 one.
     integers: i32,
@@ -51,12 +51,13 @@ impl Ngrams<'_> {
 
     /// Adds the weights of the n-grams that end at the next position.
     fn next(&self, seen: &mut Seen, id: u16) -> Option<()> {
-        let [a, b, c, d, e, f, g, _] = seen.ids;
-        seen.ids = [id, a, b, c, d, e, f, g];
+        seen.ids = (seen.ids << u16::BITS) | u128::from(id);
         seen.positions += 1;
         let [shortest, longest] = self.orders;
-        let mut hash = 0_u32;
-        for (order, id) in (1..=longest).zip(seen.ids) {
+        let (mut hash, mut ids) = (0_u32, seen.ids);
+        for order in 1..=longest {
+            let id = ids as u16;
+            ids >>= u16::BITS;
             // Nothing is known of hidden bytes, nor of any longer n-gram.
             if id == MASK_ID {
                 break;

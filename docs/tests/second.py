@@ -113,6 +113,23 @@ def trigram_row(ids: tuple[int, ...], rows: int) -> int:
     return (h ^ h >> 15) * 2654435761 % 2**32 * rows >> 32
 
 
+def ngram_rows(ids: list[int], shortest: int, longest: int, rows: int) -> list[int]:
+    """Of every n-gram that holds no mask."""
+    seen, found = [0] * (longest - 1) + ids + [0], []
+    for end in range(longest, len(seen) + 1):
+        for order in range(shortest, longest + 1):
+            ngram = seen[end - order : end]
+            if MASK in ngram:
+                continue
+            h = 0
+            for i in reversed(ngram):
+                h = (h ^ i) * 16777619 % 2**32
+            h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
+            h = (h ^ h >> 13) * 0xC2B2AE35 % 2**32
+            found.append((h ^ h >> 16) % rows)
+    return found
+
+
 class Model:
     def __init__(self, path: Path) -> None:
         file = path.read_bytes()
@@ -127,6 +144,7 @@ class Model:
         self.kind, *words = self.metadata["phishcnn.input"].split()
         self.input = dict(word.split("=") for word in words)
         self.layers = [layer.split(" ") for layer in self.metadata["phishcnn.layers"].split("; ")]
+        self.ngrams = self.layers.pop() if self.layers[-1][0] == "ngrams" else None
         self.int8 = any(n.startswith("embed.") and t.dtype == np.int8 for n, t in self.tensors.items())
 
     def tokens(self, url: bytes) -> tuple[list[int], list[int], bool]:
@@ -145,9 +163,19 @@ class Model:
         out = self._integers(ids, parts) if self.int8 else self._floats(ids, parts)
         form, *positive = self.metadata["phishcnn.output"].split(" positive=")
         if form == "logit":
-            return float(out[0])
+            return float(out[0] + self._ngrams(ids) if self.ngrams else out[0])
         p = int(positive[0])
         return float(out[p] if form == "sigmoid2" else out[p] - out[1 - p])
+
+    def _ngrams(self, ids: list[int]) -> np.floating:
+        _, name, orders = self.ngrams
+        shortest, longest = map(int, orders.split(".."))
+        table = self.tensors[f"{name}.weight"]
+        exact, kind = (np.int64, np.float32) if self.int8 else (np.float64, np.float64)
+        s = kind(table[ngram_rows(ids, shortest, longest, len(table))].sum(dtype=exact))
+        if self.int8:
+            s = s * self.tensors[f"{name}.scale"][0]
+        return s / np.sqrt(kind((len(ids) + 1) * (longest - shortest + 1)))
 
     def _embedded(self, ids: list[int], parts: list[int], kind: type) -> np.ndarray:
         words = self.layers[0][1]

@@ -3,9 +3,11 @@
 import json
 import subprocess
 
+import numpy as np
 import pytest
 import second
 from conftest import ROOT
+from safetensors.numpy import save_file
 
 VECTORS = ROOT / "core/tests/vectors"
 MODELS = sorted((ROOT / "weights/models").glob("*.safetensors")) + sorted((ROOT / "weights/candidates").glob("*int8*"))
@@ -69,3 +71,28 @@ def test_released_models(binary, path):
         want = model.logit(url.encode())
         assert row["logit"] == pytest.approx(want, abs=0 if model.int8 else 1e-4, rel=1e-7), url
     assert len(said) == len(URLS)
+
+
+@pytest.mark.parametrize("int8", [True, False], ids=["int8", "f32"])
+def test_ngrams(binary, tmp_path, int8):
+    """The layer that the vectors' models have not, put behind those of a released model: URLs of all its own, a bare
+    scheme, which is the mask alone, and one that is cut."""
+    path = ROOT / "weights/models" / ("phishcnn-compact.safetensors" if int8 else "f32/phishcnn-compact.safetensors")
+    old = second.Model(path)
+    rng, rows = np.random.default_rng(1), 1 << 17
+    table = rng.integers(-128, 128, rows).astype("i1") if int8 else rng.normal(0, 2, rows).astype("<f4")
+    tensors = old.tensors | {"words.weight": table}
+    if int8:
+        tensors["words.scale"] = np.array([0.031], "<f4")
+    metadata = old.metadata | {"phishcnn.layers": old.metadata["phishcnn.layers"] + "; ngrams words 1..5"}
+    # The numbers that it must answer were the old model's.
+    del metadata["phishcnn.golden"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata)
+    urls = [*URLS, "http://", "example.com/" + "a1b2/" * 100]
+    command = [binary, "score", "-", "--format", "ndjson", "--model", tmp_path / "model.safetensors"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(urls)).stdout
+    model = second.Model(tmp_path / "model.safetensors")
+    for url, row in zip(urls, map(json.loads, said.splitlines()), strict=True):
+        want = model.logit(url.encode())
+        assert row["logit"] == pytest.approx(want, abs=0 if int8 else 1e-4, rel=1e-7), url
+        assert abs(want - old.logit(url.encode())) > 1e-3, url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 MASK_ID = 256  # byte id of a masked byte; parts keep their ids
 N_BYTES, N_PARTS = 257, 9
+ORDERS = re.compile(r"([1-8])\.\.([1-8])")
 EMBEDDINGS = ("bytes", "bytes+parts", "bytes+parts+trigrams", "chars")
 
 
@@ -30,7 +32,7 @@ class LayerError(Exception):
 
 @dataclass(frozen=True)
 class Layer:
-    kind: str  # embed, conv, maxpool, pool, flatten, dense
+    kind: str  # embed, conv, maxpool, pool, flatten, dense, ngrams
     name: str = ""  # of the tensors; for embed and pool: what is embedded or pooled
     padding: str = "same"
     dilation: int = 1
@@ -38,11 +40,12 @@ class Layer:
     add: bool = False
     window: int = 1
     ceil: bool = False
+    orders: tuple[int, int] = (0, 0)  # tokens of the shortest and of the longest n-grams
 
 
 def parse(line: str) -> list[Layer]:
     """Layers of a line such as `embed bytes; conv c1 same relu; pool max; dense d1`."""
-    layers = []
+    layers: list[Layer] = []
     for text in line.split("; "):
         kind, *words = text.split(" ")
         try:
@@ -66,6 +69,10 @@ def parse(line: str) -> list[Layer]:
                 layer = Layer(kind)
             elif kind == "dense" and len(words) in (1, 2) and ACTIVATIONS.get((words + [""])[1]):
                 layer = Layer(kind, words[0], activation=(words + [""])[1])
+            elif kind == "ngrams" and len(words) == 2 and (found := ORDERS.fullmatch(words[1])):
+                layer = Layer(kind, words[0], orders=(int(found[1]), int(found[2])))
+                if layer.orders[0] > layer.orders[1] or layers[-1].kind != "dense":
+                    raise ValueError
             else:
                 raise ValueError
         except (ValueError, IndexError):
@@ -73,6 +80,8 @@ def parse(line: str) -> list[Layer]:
         layers.append(layer)
     if not layers or layers[0].kind != "embed":
         raise LayerError("the first layer must be an embed layer")
+    if any(layer.kind == "ngrams" for layer in layers[:-1]):
+        raise LayerError("no layer can stand behind ngrams")
     return layers
 
 
@@ -113,6 +122,8 @@ def shapes(
             out[f"{layer.name}.weight"] = (width, units)
             out[f"{layer.name}.bias"] = (units,)
             width = units
+        elif layer.kind == "ngrams":
+            out[f"{layer.name}.weight"] = (size_of(layer, sizes),)
     return out
 
 
@@ -124,7 +135,7 @@ def size_of(layer: Layer, sizes: Figures) -> Any:
 
 
 def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:
-    """Fresh weights: He-normal kernels, zero biases, embeddings of unit total variance."""
+    """Fresh weights: He-normal kernels, zero biases and n-grams, embeddings of unit total variance."""
     rng = np.random.default_rng([seed, 0])
     weights = {}
     for name in sorted(shape_of):
@@ -133,7 +144,7 @@ def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:
             scale = 0.0  # of rows that training never sees, too
         elif name.startswith("embed."):
             scale = 0.5
-        elif name.endswith(".bias"):
+        elif len(shape) == 1:  # a bias, or n-grams
             scale = 0.0
         else:
             scale = np.sqrt(2.0 / np.prod(shape[:-1]))
@@ -192,6 +203,39 @@ def trigram_rows(ids: jax.Array | Array, rows: int) -> jax.Array:
     return mixed >> (32 - rows.bit_length() + 1)
 
 
+def ngram_rows(ids: jax.Array | Array, lengths: jax.Array | Array, orders: tuple[int, int], rows: int) -> jax.Array:
+    """Rows of the n-grams that end at each position and behind the last, as docs/model-file.md has them: uint32
+    [n, L + 1, orders], `rows` for one that holds the mask or lies behind a row's end.
+
+    Args:
+        ids: int [n, L]; positions at or behind `lengths` may hold anything.
+        lengths: int [n], tokens of each row.
+        orders: tokens of the shortest and of the longest n-grams.
+        rows: of the table, a power of two.
+    """
+    shortest, longest = orders
+    n, positions = ids.shape[0], ids.shape[1] + 1
+    behind = jnp.arange(positions) - lengths[:, None]
+    # As many zeros in front as the longest n-gram may reach, and one behind.
+    seen = jnp.where(behind < 0, jnp.pad(ids.astype(jnp.uint32), ((0, 0), (0, 1))), 0)
+    seen = jnp.pad(seen, ((0, 0), (longest - 1, 0)))
+    h, counts, found = jnp.zeros((n, positions), jnp.uint32), behind <= 0, []
+    for order in range(1, longest + 1):
+        oldest = seen[:, longest - order : longest - order + positions]
+        counts &= oldest != MASK_ID
+        h = (h ^ oldest) * jnp.uint32(16777619)
+        if order >= shortest:
+            mixed = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+            mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+            found.append(jnp.where(counts, (mixed ^ (mixed >> 16)) % rows, rows))
+    return jnp.stack(found, 2)
+
+
+def ngram_root(lengths: Any, orders: tuple[int, int]) -> Any:
+    """float [n]: root of the number of n-grams of so many tokens, by which their sum is divided."""
+    return ((lengths + 1) * (orders[1] - orders[0] + 1)) ** 0.5
+
+
 def _mask(lengths: jax.Array, positions: int) -> jax.Array:
     return (jnp.arange(positions)[None, :] < lengths[:, None])[..., None]
 
@@ -216,6 +260,7 @@ def forward(
     back to zero behind a row's end before the next convolution reads it.
     """
     x: Any = None  # the first layer makes it
+    tokens = lengths
     for before, layer in zip([layers[0], *layers], layers, strict=False):
         if layer.kind == "embed":
             x = weights["embed.chars" if layer.name == "chars" else "embed.bytes"][ids]
@@ -244,6 +289,11 @@ def forward(
             x = {"max": highest, "avg": mean, "max+avg": jnp.concatenate([highest, mean], 1)}[layer.name]
         elif layer.kind == "flatten":
             x = x.reshape(x.shape[0], -1)
+        elif layer.kind == "ngrams":
+            table = weights[f"{layer.name}.weight"]
+            rows = ngram_rows(ids, tokens, layer.orders, len(table))
+            known = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0)
+            x = x + (known.sum((1, 2)) / ngram_root(tokens, layer.orders))[:, None]
         else:
             if dropout and key is not None and before.kind in ("pool", "flatten"):
                 x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)

@@ -183,6 +183,14 @@ def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
     return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
+def ngram_sums(table: Array, orders: tuple[int, int], ids: Array, lengths: Array) -> Array:
+    """float [URLs]: sums of a table's weights over the n-grams of many URLs, one behind the other in `ids`."""
+    padded = np.zeros((len(lengths), int(lengths.max())), np.int32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = ids
+    rows = np.asarray(network.ngram_rows(padded, lengths, orders, len(table)))
+    return np.asarray(np.append(table, 0)[rows].sum((1, 2)))
+
+
 def requantise(sums: Array, multiplier: Array) -> Array:
     """As the engine: floor(sum * multiplier / 2^32 + 1/2)."""
     return (np.rint(sums).astype(np.int64) * multiplier + (1 << 31)) >> 32
@@ -408,15 +416,28 @@ class Quantiser:
         self.exact, self.rounded = exact, values
         self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
 
+    def ngrams(self, layer: Layer, ids: Array, lengths: Array) -> None:
+        name, table = layer.name, self.tensors[f"{layer.name}.weight"]
+        scale = weight_scale(table, (0,))
+        whole = np.rint(table / scale)
+        root = network.ngram_root(lengths, layer.orders)
+        self.out[f"{name}.weight"] = whole.astype("i1")
+        self.out[f"{name}.scale"] = scale.astype("<f4").reshape(1)
+        self.exact = self.exact + (ngram_sums(table, layer.orders, ids, lengths) / root)[:, None]
+        self.rounded = self.rounded + (ngram_sums(whole, layer.orders, ids, lengths) * scale / root)[:, None]
+
 
 def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, lengths: Array) -> Quantiser:
     """A quantiser behind the last layer."""
     work = Quantiser(tensors)
+    last = max(i for i, layer in enumerate(layers) if layer.kind == "dense")
     for i, layer in enumerate(layers):
         if layer.kind == "embed":
             work.embed(layer, ids, parts, lengths)
         elif layer.kind == "dense":
-            work.dense(layer, i == len(layers) - 1)
+            work.dense(layer, i == last)
+        elif layer.kind == "ngrams":
+            work.ngrams(layer, ids, lengths)
         elif layer.kind == "flatten":
             work.flatten()
         else:

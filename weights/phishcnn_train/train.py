@@ -187,15 +187,19 @@ def identity(params: Params, *tokens: Tokens) -> str:
 
 
 def started(params: Params, shape_of: Figures) -> Tensors:
-    """The weights of the model that training goes on from. A trigram table that it lacks is 0, and a smaller one
-    is repeated row by row, because a row is the upper bits of a hash: neither changes a logit. Raises ParamsError
-    where it has another shape."""
+    """The weights of the model that training goes on from. A table of trigrams or n-grams that it lacks is 0, and a
+    smaller one of trigrams is repeated row by row, because a row is the upper bits of a hash: neither changes a logit.
+    Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
     tensors = {name: tensor for name, tensor in read(path)[0].items() if name != "chars"}
     if "embed.trigrams" in shape_of:
         rows, width = shape_of["embed.trigrams"]
         table = tensors.get("embed.trigrams", np.zeros((1, width), "<f4"))
         tensors["embed.trigrams"] = table.repeat(max(1, rows // len(table)), axis=0)
+    for layer in network.parse(params.layers):
+        if layer.kind == "ngrams":
+            name = f"{layer.name}.weight"
+            tensors.setdefault(name, np.zeros(shape_of[name], "<f4"))
     found = {name: (tensor.dtype.str, *tensor.shape) for name, tensor in tensors.items()}
     wanted = {name: ("<f4", *shape) for name, shape in shape_of.items()}
     if found != wanted:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from phishcnn_train import network
 
-SIZES = {"embed": 4, "trigrams": 16, "c1": [4, 6], "c2": [3, 6], "d1": 5, "d2": 1}
+SIZES = {"embed": 4, "trigrams": 16, "words": 64, "c1": [4, 6], "c2": [3, 6], "d1": 5, "d2": 1}
 ACT = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "": lambda x: x}
 
 
@@ -17,6 +17,23 @@ def trigram_row(ids, rows):
     for i in ids:
         h = (h ^ i) * 16777619 % 2**32
     return (h ^ h // 2**15) * 2654435761 % 2**32 // (2**32 // rows)
+
+
+def ngram_rows(ids, shortest, longest, rows):
+    """Of the n-grams of one URL that hold no mask, as docs/model-file.md has them, in Python's integers."""
+    found = []
+    for end in range(len(ids) + 1):
+        for order in range(shortest, longest + 1):
+            ngram = [int(ids[i]) if 0 <= i < len(ids) else 0 for i in range(end - order + 1, end + 1)]
+            if 256 in ngram:
+                continue
+            h = 0
+            for i in ngram[::-1]:
+                h = (h ^ i) * 16777619 % 2**32
+            h = (h ^ h // 2**16) * 0x85EBCA6B % 2**32
+            h = (h ^ h // 2**13) * 0xC2B2AE35 % 2**32
+            found.append((h ^ h // 2**16) % rows)
+    return found
 
 
 def oracle(layers, weights, ids, parts):
@@ -51,6 +68,10 @@ def oracle(layers, weights, ids, parts):
             )
         elif layer.kind == "flatten":
             x = x.reshape(-1)
+        elif layer.kind == "ngrams":
+            table, (shortest, longest) = weights[f"{layer.name}.weight"], layer.orders
+            total = table[ngram_rows(ids, shortest, longest, len(table))].sum()
+            x = x + total / np.sqrt((len(ids) + 1) * (longest - shortest + 1))
         else:
             x = ACT[layer.activation](x @ weights[f"{layer.name}.weight"] + weights[f"{layer.name}.bias"])
     return x
@@ -60,10 +81,12 @@ LINES = [
     "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; conv c2 same relu add; pool max+avg; dense d1 relu; dense d2",
     "embed bytes; conv c1 same dilation=2 tanh; maxpool 3 ceil; conv c2 same dilation=2 sigmoid add; pool max; dense d1 tanh; dense d2",
     "embed bytes+parts+trigrams; conv c1 valid; maxpool 2; conv c2 same tanh add; pool avg; dense d1; dense d2",
+    "embed bytes; maxpool 3 ceil; pool max; dense d2; ngrams words 2..5",
+    "embed bytes; pool avg; dense d2; ngrams words 1..8",
 ]
 
 
-@pytest.mark.parametrize("line", LINES, ids=["residual", "dilated", "valid"])
+@pytest.mark.parametrize("line", LINES, ids=["residual", "dilated", "valid", "ngrams", "all orders"])
 def test_padding_does_not_exist(line):
     layers = network.parse(line)
     weights = network.init(network.shapes(layers, SIZES), 1)
@@ -71,6 +94,7 @@ def test_padding_does_not_exist(line):
     weights = {k: v + 0.3 * rng.standard_normal(v.shape).astype(np.float32) for k, v in weights.items()}
     lengths = np.array([5, 7, 8, 12, 19, 20, 1 if "valid" not in line else 9])
     ids, parts = rng.integers(0, 257, (7, 20)), rng.integers(0, 9, (7, 20))
+    ids[:, 3] = network.MASK_ID
     got = jax.jit(partial(network.forward, layers))(weights, ids, parts, lengths)
     for row, n in enumerate(lengths):
         want = oracle(layers, weights, ids[row, :n], parts[row, :n])
@@ -99,12 +123,20 @@ def test_flatten_of_fixed_length():
         "pool",
         "dense",
         "dense d1 gelu",
+        "ngrams words 2..5",
+        "pool max; dense d1; ngrams words",
+        "pool max; dense d1; ngrams words 5..2",
+        "pool max; dense d1; ngrams words 0..2",
+        "pool max; dense d1; ngrams words 2..9",
+        "pool max; dense d1; ngrams words 2..5 relu",
         "lstm 3",
     ],
 )
 def test_unknown_layers_are_refused(text):
     with pytest.raises(network.LayerError, match="cannot read layer"):
         network.parse(f"embed bytes; {text}")
+    with pytest.raises(network.LayerError, match="behind ngrams"):
+        network.parse("embed bytes; pool max; dense d1; ngrams words 2..5; dense d2")
 
 
 def test_output_lines():
@@ -120,3 +152,8 @@ def test_compact_fits_its_budget(compact):
     weights = network.init(network.shapes(layers, compact.sizes), 1)
     assert network.multiply_adds(layers, weights, 64) <= 2_500_000
     assert sum(w.size for w in weights.values()) <= 160_000  # 160 KiB as int8, the header included
+
+
+def test_fresh_ngrams_say_nothing():
+    shapes = network.shapes(network.parse("embed bytes; pool max; dense d2; ngrams words 2..5"), SIZES)
+    assert not network.init(shapes, 1)["words.weight"].any()

@@ -7,6 +7,7 @@ import synthetic
 from phishcnn_train import network
 from phishcnn_train import quantize as step
 from phishcnn_train.data import read_rows
+from phishcnn_train.evaluate import jax_logits
 from phishcnn_train.export import encode, read
 from phishcnn_train.quantize import grouped, packed, quantised, quantize
 
@@ -16,6 +17,7 @@ LINES = {  # every layer that int8 knows; channels that are no multiple of a blo
     "compact": (BYTES, "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; maxpool 2 ceil; "
     "conv c3 same relu add; pool max+avg; dense d1 relu; dense d2", "logit", 1),
     "trigrams": (BYTES, "embed bytes+parts+trigrams; conv c1 same relu; maxpool 2 ceil; pool max+avg; dense d2", "logit", 1),
+    "ngrams": (BYTES, "embed bytes+parts; conv c1 same relu; pool max+avg; dense d1 relu; dense d2; ngrams words 2..5", "logit", 1),
     "signed": (BYTES, "embed bytes; conv c1 same; conv c2 same dilation=2 relu; conv c3 same add; maxpool 3 ceil; "
     "pool avg; dense d1 tanh; dense d2", "logit", 1),
     "keras": (CHARS, "embed chars; conv c1 valid tanh; maxpool 3; conv c2 same sigmoid; conv c3 same tanh; maxpool 2; "
@@ -27,13 +29,24 @@ def write(path, name):
     """An f32 file with random weights, and the URLs to calibrate it on."""
     input_line, line, output, outputs = LINES[name]
     chars = np.array([0xFFFFFFFF, 0xFFFFFFFE, *map(ord, "abcdefghijklmnopqrstuvwxyz0123456789/.-?=&:")], "<u4")
-    sizes = {"embed": 10, "trigrams": 64, "c1": [5, 20], "c2": [3, 24], "c3": [3, 24], "d1": 10, "d2": outputs}
+    sizes = {
+        "embed": 10,
+        "trigrams": 64,
+        "words": 1024,
+        "c1": [5, 20],
+        "c2": [3, 24],
+        "c3": [3, 24],
+        "d1": 10,
+        "d2": outputs,
+    }
     tensors = network.init(network.shapes(network.parse(line), sizes, 60, len(chars)), 3)
     for key, value in network.init({k: v.shape for k, v in tensors.items()}, 4).items():
         if key.endswith(".bias"):
             tensors[key] = (0.1 * np.random.default_rng(len(key)).standard_normal(value.shape)).astype("<f4")
     if "embed.trigrams" in tensors:
         tensors["embed.trigrams"] = np.random.default_rng(5).normal(0, 0.3, (64, 10)).astype("<f4")
+    if "words.weight" in tensors:
+        tensors["words.weight"] = np.random.default_rng(6).normal(0, 2, 1024).astype("<f4")
     if input_line is CHARS:
         tensors["chars"] = chars
     metadata = {
@@ -60,6 +73,12 @@ def test_the_engine_reckons_as_the_exporter_does_and_both_near_f32(name, rows, t
     # The engine's last step is one f32 product; all before it is the same integers.
     np.testing.assert_allclose(logits, rounded, rtol=3e-7, atol=1e-6)
     np.testing.assert_allclose(f32, exact, rtol=1e-4, atol=1e-4)
+    some = [*rows.urls[:200], b"http://"]  # the mask alone, too
+    framework, engine = (
+        jax_logits(tmp_path / "f32.safetensors", some),
+        phishcnn.Model.load(str(tmp_path / "f32.safetensors")),
+    )
+    np.testing.assert_allclose(framework, engine.score_batch(some).logit, rtol=1e-4, atol=1e-4)
     # (Random sigmoids hardly tell two URLs apart: seven bits see less of that.)
     assert np.abs(logits - f32).mean() < (0.15 if name == "keras" else 0.06) * f32.std()
     assert np.corrcoef(logits, f32)[0, 1] > (0.98 if name == "keras" else 0.995)

@@ -142,6 +142,17 @@ def test_training_goes_on_from_a_model(trained, tiny, arrays, tmp_path):
         train.train(wide, *arrays, tmp_path / "wide", quiet=True)
 
 
+def test_ngrams_that_the_start_lacks_are_zero(trained, tiny):
+    start = trained[0] / "m.safetensors"
+    more = dataclasses.replace(
+        tiny, start=str(start), layers=f"{tiny.layers}; ngrams words 2..5", sizes={**tiny.sizes, "words": 256}
+    )
+    found = train.started(more, network.shapes(network.parse(more.layers), more.sizes))
+    before = train.load_weights(trained[0])
+    assert found["words.weight"].shape == (256,) and not found.pop("words.weight").any()
+    assert found.keys() == before.keys() and all(np.array_equal(found[k], before[k]) for k in before)
+
+
 def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
     """A rate that ruins the model: the less of the way, the better, and what is kept is the point that is told."""
     start = trained[0] / "m.safetensors"
