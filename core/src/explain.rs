@@ -36,7 +36,7 @@ impl Model<'_> {
         out: &mut [Segment],
     ) -> Result<(Score, usize), Error> {
         let tokens = self.tokens(url)?;
-        let logit = self.logit(tokens.iter(), scratch)?;
+        let logit = self.logit(&tokens, 0..0, scratch)?;
         let canonical = Url::parse(url)?;
         let mut out = out.iter_mut();
         let mut count = 0;
@@ -47,7 +47,7 @@ impl Model<'_> {
             if first.is_none_or(|at| range.end <= at) || last.is_none_or(|at| at < range.start) {
                 continue;
             }
-            let without = self.logit(self.masked(&tokens, range.clone()), scratch)?;
+            let without = self.logit(&tokens, range.clone(), scratch)?;
             let segment = out.next().ok_or(Error::OutputTooSmall)?;
             let (start, end) = (range.start, range.end);
             *segment = Segment { start, end, part, contribution: logit - without };

@@ -202,7 +202,7 @@ impl<'a> Model<'a> {
     /// reported.)
     pub fn score(&self, url: &[u8], scratch: &mut [u8]) -> Result<Score, Error> {
         let tokens = Tokens::new(url, self.input, self.layers.embedding.table)?;
-        let logit = self.logit(tokens.iter(), scratch)?;
+        let logit = self.logit(&tokens, 0..0, scratch)?;
         Ok(self.judge(logit, tokens.truncated()))
     }
 
@@ -223,38 +223,44 @@ impl<'a> Model<'a> {
         }
     }
 
+    fn outputs(
+        &self,
+        tokens: impl Iterator<Item = Token>,
+        scratch: &mut [u8],
+    ) -> Result<[f32; 2], Error> {
+        match self.layers.int8 {
+            true => network::run(Int8(self.kernels), &self.layers, tokens, scratch),
+            false => network::run(Float(self.kernels), &self.layers, tokens, scratch),
+        }
+    }
+
+    /// The logit with the tokens from a range of the URL hidden.
     pub(crate) fn logit(
         &self,
-        tokens: impl Iterator<Item = Token> + Clone,
+        tokens: &Tokens<'_>,
+        hidden: Range<usize>,
         scratch: &mut [u8],
     ) -> Result<f32, Error> {
         if !scratch.as_ptr().addr().is_multiple_of(size_of::<crate::Block>()) {
             return Err(Error::Misaligned);
         }
         let scratch = scratch.get_mut(..self.scratch_len).ok_or(Error::ScratchTooSmall)?;
-        let ngrams = self.layers.ngrams.as_ref().map(|ngrams| ngrams.logit(tokens.clone()));
-        let outputs = match self.layers.int8 {
-            true => network::run(Int8(self.kernels), &self.layers, tokens, scratch)?,
-            false => network::run(Float(self.kernels), &self.layers, tokens, scratch)?,
-        };
-        let mut logit = self.output.logit(outputs);
-        if let Some(ngrams) = ngrams {
-            logit += ngrams.ok_or(Error::Internal)?;
-        }
-        if logit.is_finite() { Ok(logit) } else { Err(Error::NonFinite) }
-    }
-
-    /// Tokens with those from a range of the URL hidden.
-    pub(crate) fn masked<'t>(
-        &self,
-        tokens: &'t Tokens<'_>,
-        hidden: Range<usize>,
-    ) -> impl Iterator<Item = Token> + Clone + 't {
         let mask = self.input.mask_id();
-        tokens.iter().map(move |token| match hidden.contains(&token.at) {
+        let hide = |token: Token| match hidden.contains(&token.at) {
             true => Token { id: mask, ..token },
             false => token,
-        })
+        };
+        let read = || tokens.iter().map(hide);
+        // Where nothing is hidden, without a look at each token; but that is the network's code twice.
+        let outputs = match network::SMALL || !hidden.is_empty() {
+            true => self.outputs(read(), scratch)?,
+            false => self.outputs(tokens.iter(), scratch)?,
+        };
+        let mut logit = self.output.logit(outputs);
+        if let Some(ngrams) = &self.layers.ngrams {
+            logit += ngrams.logit(read()).ok_or(Error::Internal)?;
+        }
+        if logit.is_finite() { Ok(logit) } else { Err(Error::NonFinite) }
     }
 
     /// Calibrated probability of phishing where a share of `base_rate` (0 to 1, exclusive) of

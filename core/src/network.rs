@@ -70,12 +70,14 @@ pub(crate) trait Numbers: Copy {
     ) -> Option<[f32; 2]>;
 }
 
-/// Positions that are embedded before the stages run on a microcontroller, where RAM is dearer than
-/// time.
+/// Positions that are embedded before the stages run on a microcontroller.
 pub(crate) const SMALL_TILE: usize = 16;
 
+/// A microcontroller, where flash and RAM are dearer than time.
+pub(crate) const SMALL: bool = cfg!(all(target_os = "none", not(target_arch = "wasm32")));
+
 /// Positions that are embedded before the stages run: more read the weights less often.
-const TILE: usize = match cfg!(all(target_os = "none", not(target_arch = "wasm32"))) {
+const TILE: usize = match SMALL {
     true => SMALL_TILE,
     false => 256,
 };

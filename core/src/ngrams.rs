@@ -6,8 +6,6 @@
 use crate::kernel::{weight, weights};
 use crate::tokens::{MASK_ID, Token};
 
-/// The longest n-grams.
-pub(crate) const ORDER_MAX: u8 = 8;
 /// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
 const PRIME: u32 = 0x0100_0193;
 
@@ -20,7 +18,7 @@ pub(crate) struct Ngrams<'a> {
     pub(crate) mask: u32,
     /// int8 only: of the sum.
     pub(crate) scale: Option<f32>,
-    /// Ids of the shortest and of the longest n-grams, 1 to `ORDER_MAX`.
+    /// Ids of the shortest and of the longest n-grams, 1 to 8.
     pub(crate) orders: [u8; 2],
 }
 

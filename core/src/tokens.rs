@@ -153,7 +153,7 @@ impl<'u> Tokens<'u> {
     }
 
     /// The tokens in order.
-    pub fn iter(&self) -> impl Iterator<Item = Token> + Clone + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Token> + '_ {
         let (bytes, chars) = match self.input {
             Input::UrlBytes { .. } => (Some(self.byte_tokens()), None),
             Input::KerasChar { length, .. } => (None, Some(self.char_tokens(length))),
@@ -161,14 +161,14 @@ impl<'u> Tokens<'u> {
         bytes.into_iter().flatten().chain(chars.into_iter().flatten())
     }
 
-    fn byte_tokens(&self) -> impl Iterator<Item = Token> + Clone + '_ {
+    fn byte_tokens(&self) -> impl Iterator<Item = Token> + '_ {
         let lone_mask = (self.available == 0).then_some(Token::without_source(MASK_ID));
         let bytes = self.url.bytes().take(self.input.max_tokens());
         let bytes = bytes.map(|b| Token { id: u16::from(b.value), part: b.part, at: b.at });
         bytes.chain(lone_mask)
     }
 
-    fn char_tokens(&self, length: usize) -> impl Iterator<Item = Token> + Clone + '_ {
+    fn char_tokens(&self, length: usize) -> impl Iterator<Item = Token> + '_ {
         let padding = length.saturating_sub(self.available);
         let padding = core::iter::repeat_n(Token::without_source(PADDING_ID), padding);
         let cut = self.available.saturating_sub(length);

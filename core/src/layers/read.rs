@@ -21,8 +21,8 @@ use super::{
 };
 use crate::file::{Dtype, File};
 use crate::kernel::{integer, weight, weights};
-use crate::ngrams::{Ngrams, ORDER_MAX};
-use crate::text::{Split, number, split, split_once};
+use crate::ngrams::Ngrams;
+use crate::text::{Split, number, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
 use crate::{Error, LoadError};
@@ -105,19 +105,20 @@ impl<'a> Layers<'a> {
         let readout = readout.ok_or(unsupported(line))?;
         let mut width = readout.length(channels);
         let mut texts = texts.peekable();
-        let ngrams = |text: &&str| text.starts_with(" ngrams");
-        while let Some(text) = texts.next_if(|text| !ngrams(text)) {
+        while let Some(text) = texts.next() {
             let text = text.strip_prefix(' ').ok_or(unsupported(text))?;
-            let layer = builder.dense(text, width, texts.peek().is_none_or(ngrams))?;
+            let next = texts.peek();
+            if text.starts_with("ngrams") {
+                if next.is_some() || !one_logit || !matches!(input, Input::UrlBytes { .. }) {
+                    return Err(unsupported(text));
+                }
+                layers.ngrams = Some(builder.ngrams(text)?);
+                break;
+            }
+            let last = next.is_none_or(|next| next.starts_with(" ngrams"));
+            let layer = builder.dense(text, width, last)?;
             width = layer.outputs.get();
             layers.dense.push(layer).map_err(|_| unsupported(text))?;
-        }
-        if let Some(text) = texts.next().and_then(|text| text.strip_prefix(' ')) {
-            let fits = one_logit && matches!(input, Input::UrlBytes { .. });
-            if !fits || texts.next().is_some() {
-                return Err(unsupported(text));
-            }
-            layers.ngrams = Some(builder.ngrams(text)?);
         }
         if layers.dense.is_empty() {
             return Err(unsupported(line));
@@ -475,9 +476,12 @@ impl<'a> Builder<'_, 'a> {
         else {
             return Err(unsupported);
         };
-        let (first, last) = split_once(orders, b'.').ok_or(unsupported)?;
-        let last = last.strip_prefix('.').and_then(order).ok_or(unsupported)?;
-        let first = order(first).filter(|first| *first <= last).ok_or(unsupported)?;
+        let [shortest @ b'1'..=b'8', b'.', b'.', longest @ b'1'..=b'8'] = *orders.as_bytes() else {
+            return Err(unsupported);
+        };
+        if shortest > longest {
+            return Err(unsupported);
+        }
         let dtype = if self.int8 { Dtype::I8 } else { Dtype::F32 };
         let allowed = |rows: usize| rows.is_power_of_two() && (2..=NGRAM_ROWS_MAX).contains(&rows);
         let ([rows], table) = self.tensor_of(text, (name, ".weight"), dtype, [None], allowed)?;
@@ -486,12 +490,11 @@ impl<'a> Builder<'_, 'a> {
             let one = self.weights(text, (name, ".scale"), [Some(1)])?.1;
             scale = weights(one).first().map(weight);
         }
-        Ok(Ngrams { table, mask: rows as u32 - 1, scale, orders: [first, last] })
+        Ok(Ngrams {
+            table,
+            mask: rows as u32 - 1,
+            scale,
+            orders: [shortest - b'0', longest - b'0'],
+        })
     }
-}
-
-/// Ids of an n-gram.
-fn order(digits: &str) -> Option<u8> {
-    let order = u8::try_from(number(digits)?).ok()?;
-    (1..=ORDER_MAX).contains(&order).then_some(order)
 }
