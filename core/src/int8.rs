@@ -106,10 +106,10 @@ impl Numbers for Int8 {
             relu: layer.activation == Activation::Relu,
             residual,
             zero: layer.zero,
-            indices: !layer.table.is_empty(),
+            indices: layer.table.is_some(),
         };
         self.0.convolve(&job, y)?;
-        if let Some(table) = layer.table.first_chunk() {
+        if let Some(table) = layer.table {
             self.0.look_up(table, y);
         }
         Some(())

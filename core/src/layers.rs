@@ -85,8 +85,8 @@ pub(crate) struct Convolution<'a> {
     pub(crate) multiplier: &'a [[u8; 4]],
     /// int8 with `add` only: factors, then offsets, by column.
     pub(crate) residual: &'a [[u8; 4]],
-    /// int8 with tanh or sigmoid only: 256 activations by requantised sum.
-    pub(crate) table: &'a [u8],
+    /// int8 with tanh or sigmoid only: activations by requantised sum.
+    pub(crate) table: Option<&'a [u8; 256]>,
     /// int8 only: the output that means zero.
     pub(crate) zero: u8,
     /// What stands outside the input.

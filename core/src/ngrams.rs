@@ -12,12 +12,10 @@ const PRIME: u32 = 0x0100_0193;
 /// One weight for each row of a table of hashed n-grams.
 #[derive(Clone, Debug)]
 pub(crate) struct Ngrams<'a> {
-    /// f32; or signed bytes.
+    /// f32, or signed bytes; a power of two of them.
     pub(crate) table: &'a [u8],
-    /// Rows less one; a power of two of them.
-    pub(crate) mask: u32,
-    /// int8 only: of the sum.
-    pub(crate) scale: Option<f32>,
+    /// int8 only: f32, of the sum. (As it lies in the file: stacks may be small.)
+    pub(crate) scale: Option<&'a [u8; 4]>,
     /// Ids of the shortest and of the longest n-grams, 1 to 8.
     pub(crate) orders: [u8; 2],
 }
@@ -42,7 +40,7 @@ impl Ngrams<'_> {
         self.next(&mut seen, 0)?;
         let [shortest, longest] = self.orders.map(u32::from);
         let count = seen.positions * (longest - shortest + 1);
-        let sum = self.scale.map_or(seen.floats, |scale| seen.integers as f32 * scale);
+        let sum = self.scale.map_or(seen.floats, |scale| seen.integers as f32 * weight(scale));
         // The root is the length of the vector of counts where no n-gram is there twice.
         Some(sum / libm::sqrtf(count as f32))
     }
@@ -64,10 +62,13 @@ impl Ngrams<'_> {
             if order < shortest {
                 continue;
             }
-            let row = (mix(hash) & self.mask) as usize;
+            let row = |rows: usize| mix(hash) as usize & rows.wrapping_sub(1);
+            let floats = weights(self.table);
             match self.scale {
-                Some(_) => seen.integers += i32::from(*self.table.get(row)? as i8),
-                None => seen.floats += weight(weights(self.table).get(row)?),
+                Some(_) => {
+                    seen.integers += i32::from(*self.table.get(row(self.table.len()))? as i8);
+                }
+                None => seen.floats += weight(floats.get(row(floats.len()))?),
             }
         }
         Some(())

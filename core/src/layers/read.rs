@@ -95,7 +95,7 @@ impl<'a> Layers<'a> {
             }
             match (stage, layers.stages.last_mut()) {
                 (Stage::MaxPool { size: TWO, ceil }, Some(Stage::Convolution(c)))
-                    if int8 && c.pool.is_none() && c.table.is_empty() =>
+                    if int8 && c.pool.is_none() && c.table.is_none() =>
                 {
                     c.pool = Some(ceil);
                 }
@@ -283,7 +283,7 @@ impl<'a> Builder<'_, 'a> {
             bias: &[],
             multiplier: &[],
             residual: &[],
-            table: &[],
+            table: None,
             zero: 0,
             padding: self.padding,
             pool: None,
@@ -350,7 +350,8 @@ impl<'a> Builder<'_, 'a> {
             if convolution.add {
                 return Err(LoadError::new(Error::Unsupported, text));
             }
-            convolution.table = self.tensor(text, (name, ".table"), Dtype::I8, [Some(256)])?.1;
+            let table = self.tensor(text, (name, ".table"), Dtype::I8, [Some(256)])?.1;
+            convolution.table = table.first_chunk();
         }
         if convolution.add {
             let dims = [Some(2), Some(outputs)];
@@ -484,17 +485,12 @@ impl<'a> Builder<'_, 'a> {
         }
         let dtype = if self.int8 { Dtype::I8 } else { Dtype::F32 };
         let allowed = |rows: usize| rows.is_power_of_two() && (2..=NGRAM_ROWS_MAX).contains(&rows);
-        let ([rows], table) = self.tensor_of(text, (name, ".weight"), dtype, [None], allowed)?;
+        let (_, table) = self.tensor_of(text, (name, ".weight"), dtype, [None], allowed)?;
         let mut scale = None;
         if self.int8 {
             let one = self.weights(text, (name, ".scale"), [Some(1)])?.1;
-            scale = weights(one).first().map(weight);
+            scale = weights(one).first();
         }
-        Ok(Ngrams {
-            table,
-            mask: rows as u32 - 1,
-            scale,
-            orders: [shortest - b'0', longest - b'0'],
-        })
+        Ok(Ngrams { table, scale, orders: [shortest - b'0', longest - b'0'] })
     }
 }
