@@ -39,10 +39,10 @@ SETS = {
 
 
 def rows_of(name: str) -> str:
-    """The words "the rows", and of which day where the baselines' paragraph of weights/DATA.md names the model."""
+    """The words "the project's rows", and of which day where the baselines' paragraph of weights/DATA.md names the model."""
     told = re.findall(r"^Baselines: .*?(?=\n\n|\Z)", (ROOT / "weights/DATA.md").read_text(), re.M | re.S)
     days = [re.findall(r"\d{4}-\d\d-\d\d", text)[0] for text in told if f"`{name}`" in text]
-    return " of ".join(["the rows", *days])
+    return " of ".join(["the project's rows", *days])
 
 
 MODELS = {
