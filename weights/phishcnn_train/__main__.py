@@ -114,6 +114,16 @@ def train(args: argparse.Namespace) -> None:
     run(params, rows, valid, domains, work, n_chars=n_chars)
 
 
+def ngrams(args: argparse.Namespace) -> None:
+    from .ngrams import write
+    from .tokens import Tokens
+
+    params = Params.load(args.params)
+    work = _work(args, params)
+    rows, valid, domains = (Tokens.load(work / f"{name}.npz") for name in ("train", "valid", "valid_domains"))
+    print(json.dumps(write(params, rows, valid, domains, work)))
+
+
 def calibrate(args: argparse.Namespace) -> None:
     from .calibrate import calibrate as run
 
@@ -322,6 +332,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     trains = command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint.")
     with_params(trains, "work", "chars")
+    fits = command(
+        "ngrams", ngrams, "Fit the table of n-grams beside a trained network (layers that end with `ngrams`)."
+    )
+    with_params(fits, "work")
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."), "work")
     sub = with_params(command("export", export, "Write the model file."), "work", "chars")
     sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")

@@ -187,19 +187,17 @@ def identity(params: Params, *tokens: Tokens) -> str:
 
 
 def started(params: Params, shape_of: Figures) -> Tensors:
-    """The weights of the model that training goes on from. A table of trigrams or n-grams that it lacks is 0, and a
-    smaller one of trigrams is repeated row by row, because a row is the upper bits of a hash: neither changes a logit.
-    Raises ParamsError where it has another shape."""
+    """The weights of the model that training goes on from, without n-grams, which are fitted anew (`ngrams.py`). A trigram
+    table that it lacks is 0, and a smaller one is repeated row by row, because a row is the upper bits of a hash:
+    neither changes a logit. Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
-    tensors = {name: tensor for name, tensor in read(path)[0].items() if name != "chars"}
+    tensors, metadata = read(path)
+    apart = {"chars", *(f"{n.name}.weight" for n in network.parse(metadata["phishcnn.layers"]) if n.kind == "ngrams")}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in apart}
     if "embed.trigrams" in shape_of:
         rows, width = shape_of["embed.trigrams"]
         table = tensors.get("embed.trigrams", np.zeros((1, width), "<f4"))
         tensors["embed.trigrams"] = table.repeat(max(1, rows // len(table)), axis=0)
-    for layer in network.parse(params.layers):
-        if layer.kind == "ngrams":
-            name = f"{layer.name}.weight"
-            tensors.setdefault(name, np.zeros(shape_of[name], "<f4"))
     found = {name: (tensor.dtype.str, *tensor.shape) for name, tensor in tensors.items()}
     wanted = {name: ("<f4", *shape) for name, shape in shape_of.items()}
     if found != wanted:
@@ -258,7 +256,7 @@ def train(
         ParamsError: the start does not fit, or the training diverges.
     """
     work.mkdir(parents=True, exist_ok=True)
-    layers = network.parse(params.layers)
+    layers = [layer for layer in network.parse(params.layers) if layer.kind != "ngrams"]  # fitted apart
     shape_of = network.shapes(layers, params.sizes, params.fixed_length, n_chars)
     first = started(params, shape_of) if params.start else network.init(shape_of, params.train["seed"])
     weights = jax.tree.map(jnp.asarray, first)
@@ -365,7 +363,13 @@ def rank(entry: Figures) -> float:
     return float((entry["recall"] + entry["recall_unseen"]) / 2)
 
 
-def load_weights(work: Path) -> Tensors:
-    """Averaged weights of the best epoch."""
-    with np.load(work / "best.npz") as arrays:
+def stored(path: Path) -> Tensors:
+    """The arrays of an .npz file."""
+    with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def load_weights(work: Path) -> Tensors:
+    """Averaged weights of the best epoch, with the table of n-grams where one was fitted beside it."""
+    ngrams = work / "ngrams.npz"
+    return stored(work / "best.npz") | (stored(ngrams) if ngrams.exists() else {})

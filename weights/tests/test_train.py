@@ -23,6 +23,7 @@ from phishcnn_train import (
     export,
     metrics,
     network,
+    ngrams,
     opinion,
     prepare,
     teach,
@@ -30,7 +31,7 @@ from phishcnn_train import (
     train,
     witness,
 )
-from phishcnn_train.params import ParamsError
+from phishcnn_train.params import Params, ParamsError
 
 LONG_AND_ODD = [
     b"http://x.org/" + b"a/" * 400,
@@ -142,15 +143,62 @@ def test_training_goes_on_from_a_model(trained, tiny, arrays, tmp_path):
         train.train(wide, *arrays, tmp_path / "wide", quiet=True)
 
 
-def test_ngrams_that_the_start_lacks_are_zero(trained, tiny):
-    start = trained[0] / "m.safetensors"
-    more = dataclasses.replace(
-        tiny, start=str(start), layers=f"{tiny.layers}; ngrams words 2..5", sizes={**tiny.sizes, "words": 256}
+def with_ngrams(tiny, **how) -> Params:
+    return dataclasses.replace(
+        tiny,
+        layers=f"{tiny.layers}; ngrams words 2..5",
+        sizes={**tiny.sizes, "words": 4096},
+        ngrams={"penalty": 1e-6, "passes": 3, "cuts": [0.99], "shares": [0.5], **how},
     )
-    found = train.started(more, network.shapes(network.parse(more.layers), more.sizes))
-    before = train.load_weights(trained[0])
-    assert found["words.weight"].shape == (256,) and not found.pop("words.weight").any()
-    assert found.keys() == before.keys() and all(np.array_equal(found[k], before[k]) for k in before)
+
+
+def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, arrays, tmp_path):
+    """What is chosen is what the network with the table gives, and what is exported; a later training leaves it out."""
+    more, work = with_ngrams(tiny), tmp_path / "work"
+    shutil.copytree(trained[0], work)
+    chosen = ngrams.write(more, *arrays, work, lambda *_, **__: None)
+    weights = train.load_weights(work)
+    table = weights["words.weight"]
+    scores, unseen = (train.logits(network.parse(more.layers), "logit", weights, t, [256]) for t in arrays[1:])
+    told = train.validation(arrays[1].labels > 0.5, scores, unseen)
+    assert abs(told["auc"] - chosen["auc"]) < 1e-3 and np.abs(table).max() > 0 and chosen["passes"] <= 3
+    alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
+    product = np.concatenate(
+        [x @ table for x in ngrams.chunks(ngrams.layer_of(more), 4096, arrays[1], np.arange(len(scores)), more, {})]
+    )
+    np.testing.assert_allclose(scores, alone + product, atol=1e-3)
+    calibrate.calibrate(more, work)
+    export.export(more, work, work / "m.safetensors", None)
+    model = phishcnn.Model.load(str(work / "m.safetensors"))
+    urls = [b"http://paypal.com.verify.example.net/login", b"example.org"]
+    tokens_of = tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls, input=more.input))
+    want = train.logits(network.parse(more.layers), "logit", weights, tokens_of, [256])
+    np.testing.assert_allclose(model.score_batch(urls).logit, want, atol=1e-3)
+    start = dataclasses.replace(more, start=str(work / "m.safetensors"))
+    assert train.started(start, network.shapes(network.parse(tiny.layers), tiny.sizes)).keys() == weights.keys() - {
+        "words.weight"
+    }
+    again, _ = ngrams.fit(more, *arrays, work, lambda *_, **__: None)
+    assert np.array_equal(again, table)
+
+
+def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypatch):
+    """Three passes without a better one end it."""
+    ranks = [0.5, 0.6, 0.7, 0.6, *[0.65] * 12]
+    figures = iter({"recall": r, "recall_unseen": r} for r in ranks)
+    monkeypatch.setattr(ngrams, "validation", lambda *_: next(figures))
+    more = with_ngrams(tiny, passes=9, cuts=[0.9, 1.0], shares=[0.25, 0.5])
+    table, chosen = ngrams.fit(more, *arrays, trained[0], lambda *_, **__: None)
+    assert (chosen["passes"], chosen["cut"], chosen["share"]) == (1, 1.0, 0.25) and not list(figures)
+    once = with_ngrams(tiny, passes=1, cuts=[1.0], shares=[1.0])
+    figures = iter([{"recall": 1, "recall_unseen": 1}])
+    assert np.allclose(ngrams.fit(once, *arrays, trained[0], lambda *_, **__: None)[0] / 4, table)
+
+
+def test_ngrams_need_a_layer_and_a_table(trained, tiny, arrays):
+    for params in (dataclasses.replace(with_ngrams(tiny), ngrams={}), tiny):
+        with pytest.raises(ParamsError, match="must end with ngrams"):
+            ngrams.fit(params, *arrays, trained[0])
 
 
 def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
