@@ -53,7 +53,7 @@ def calibrate(params: Params, work: Path) -> Figures:
     from .tokens import Tokens
 
     valid = Tokens.load(work / "valid.npz")
-    weights = train.load_weights(work)
+    weights = train.load_weights(work, params)
     scores = train.logits(network.parse(params.layers), params.output, weights, valid, params.train["buckets"])
     result = summary(valid.labels > 0.5, scores)
     (work / "calibration.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -78,7 +78,7 @@ def export(params: Params, work: Path, output: Path, chars: Array | None) -> str
     from .tokens import Tokens
     from .train import load_weights
 
-    tensors = load_weights(work)
+    tensors = load_weights(work, params)
     if chars is not None:
         tensors["chars"] = chars.astype("<u4")
     metadata = {

@@ -329,6 +329,7 @@ def train(
         save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)
+    (work / "ngrams.npz").unlink(missing_ok=True)  # it was chosen beside another network
     np.savez(work / "best.npz", **jax.device_get(state["best"]))
     (work / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     return load_weights(work)
@@ -369,7 +370,14 @@ def stored(path: Path) -> Tensors:
         return {name: arrays[name] for name in arrays.files}
 
 
-def load_weights(work: Path) -> Tensors:
-    """Averaged weights of the best epoch, with the table of n-grams where one was fitted beside it."""
-    ngrams = work / "ngrams.npz"
-    return stored(work / "best.npz") | (stored(ngrams) if ngrams.exists() else {})
+def load_weights(work: Path, params: Params | None = None) -> Tensors:
+    """Averaged weights of the best epoch, with the table of n-grams where the parameters' layers have one. Raises
+    ParamsError where it was not fitted since the last training."""
+    weights = stored(work / "best.npz")
+    if params and network.parse(params.layers)[-1].kind == "ngrams":
+        if not (work / "ngrams.npz").exists():
+            raise ParamsError(
+                f"{work / 'ngrams.npz'}: not there; run `python -m phishcnn_train ngrams` behind the training"
+            )
+        weights |= stored(work / "ngrams.npz")
+    return weights

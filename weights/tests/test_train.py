@@ -156,8 +156,11 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     """What is chosen is what the network with the table gives, and what is exported; a later training leaves it out."""
     more, work = with_ngrams(tiny), tmp_path / "work"
     shutil.copytree(trained[0], work)
+    with pytest.raises(ParamsError, match="ngrams.npz: not there"):
+        calibrate.calibrate(more, work)
     chosen = ngrams.write(more, *arrays, work, lambda *_, **__: None)
-    weights = train.load_weights(work)
+    weights = train.load_weights(work, more)
+    assert "words.weight" not in train.load_weights(work, tiny)
     table = weights["words.weight"]
     scores, unseen = (train.logits(network.parse(more.layers), "logit", weights, t, [256]) for t in arrays[1:])
     told = train.validation(arrays[1].labels > 0.5, scores, unseen)
@@ -180,6 +183,8 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     }
     again, _ = ngrams.fit(more, *arrays, work, lambda *_, **__: None)
     assert np.array_equal(again, table)
+    train.train(tiny, *arrays, work, quiet=True)
+    assert not (work / "ngrams.npz").exists()
 
 
 def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypatch):
