@@ -1,9 +1,10 @@
 //! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams.
 //!
 //! It knows pieces of text by heart, many more than `trigrams` has room for, and costs no
-//! multiply-add: a look-up for each n-gram.
+//! multiply-add: a look-up for each n-gram. Weights are bytes in f32 models, too: the table is fitted
+//! apart from the network and may be most of a file, and integers have the same sum in any order.
 
-use crate::kernel::{weight, weights};
+use crate::kernel::weight;
 use crate::tokens::{MASK_ID, Token};
 
 /// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
@@ -12,10 +13,10 @@ const PRIME: u32 = 0x0100_0193;
 /// One weight for each row of a table of hashed n-grams.
 #[derive(Clone, Debug)]
 pub(crate) struct Ngrams<'a> {
-    /// f32, or signed bytes; a power of two of them.
+    /// Signed bytes; a power of two of them.
     pub(crate) table: &'a [u8],
-    /// int8 only: f32, of the sum. (As it lies in the file: stacks may be small.)
-    pub(crate) scale: Option<&'a [u8; 4]>,
+    /// f32, of the sum. (As it lies in the file: stacks may be small.)
+    pub(crate) scale: &'a [u8; 4],
     /// Ids of the shortest and of the longest n-grams, 1 to 8.
     pub(crate) orders: [u8; 2],
 }
@@ -26,9 +27,8 @@ struct Seen {
     /// The ids before it in 16 bits each, the newest lowest; 0, as of a byte NUL, where there is none.
     ids: u128,
     positions: u32,
-    /// The sum of an int8 model, and of an f32 one.
-    integers: i32,
-    floats: f32,
+    /// Far from overflow: 65,537 positions of 8 n-grams of −128 to 127.
+    sum: i32,
 }
 
 impl Ngrams<'_> {
@@ -40,9 +40,8 @@ impl Ngrams<'_> {
         self.next(&mut seen, 0)?;
         let [shortest, longest] = self.orders.map(u32::from);
         let count = seen.positions * (longest - shortest + 1);
-        let sum = self.scale.map_or(seen.floats, |scale| seen.integers as f32 * weight(scale));
         // The root is the length of the vector of counts where no n-gram is there twice.
-        Some(sum / libm::sqrtf(count as f32))
+        Some(seen.sum as f32 * weight(self.scale) / libm::sqrtf(count as f32))
     }
 
     /// Adds the weights of the n-grams that end at the next position.
@@ -62,14 +61,8 @@ impl Ngrams<'_> {
             if order < shortest {
                 continue;
             }
-            let row = |rows: usize| mix(hash) as usize & rows.wrapping_sub(1);
-            let floats = weights(self.table);
-            match self.scale {
-                Some(_) => {
-                    seen.integers += i32::from(*self.table.get(row(self.table.len()))? as i8);
-                }
-                None => seen.floats += weight(floats.get(row(floats.len()))?),
-            }
+            let row = mix(hash) as usize & self.table.len().wrapping_sub(1);
+            seen.sum += i32::from(*self.table.get(row)? as i8);
         }
         Some(())
     }

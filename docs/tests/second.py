@@ -167,15 +167,13 @@ class Model:
         p = int(positive[0])
         return float(out[p] if form == "sigmoid2" else out[p] - out[1 - p])
 
-    def _ngrams(self, ids: list[int]) -> np.floating:
+    def _ngrams(self, ids: list[int]) -> np.float32:
         _, name, orders = self.ngrams
         shortest, longest = map(int, orders.split(".."))
         table = self.tensors[f"{name}.weight"]
-        exact, kind = (np.int64, np.float32) if self.int8 else (np.float64, np.float64)
-        s = kind(table[ngram_rows(ids, shortest, longest, len(table))].sum(dtype=exact))
-        if self.int8:
-            s = s * self.tensors[f"{name}.scale"][0]
-        return s / np.sqrt(kind((len(ids) + 1) * (longest - shortest + 1)))
+        s = np.float32(table[ngram_rows(ids, shortest, longest, len(table))].sum(dtype=np.int64))
+        root = np.sqrt(np.float32((len(ids) + 1) * (longest - shortest + 1)))
+        return s * self.tensors[f"{name}.scale"][0] / root
 
     def _embedded(self, ids: list[int], parts: list[int], kind: type) -> np.ndarray:
         words = self.layers[0][1]

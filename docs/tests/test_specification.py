@@ -80,10 +80,8 @@ def test_ngrams(binary, tmp_path, int8):
     path = ROOT / "weights/models" / ("phishcnn-compact.safetensors" if int8 else "f32/phishcnn-compact.safetensors")
     old = second.Model(path)
     rng, rows = np.random.default_rng(1), 1 << 17
-    table = rng.integers(-128, 128, rows).astype("i1") if int8 else rng.normal(0, 2, rows).astype("<f4")
-    tensors = old.tensors | {"words.weight": table}
-    if int8:
-        tensors["words.scale"] = np.array([0.031], "<f4")
+    table, scale = rng.integers(-128, 128, rows).astype("i1"), np.array([0.031], "<f4")
+    tensors = old.tensors | {"words.weight": table, "words.scale": scale}
     metadata = old.metadata | {"phishcnn.layers": old.metadata["phishcnn.layers"] + "; ngrams words 1..5"}
     # The numbers that it must answer were the old model's.
     del metadata["phishcnn.golden"]

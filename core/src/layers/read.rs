@@ -12,9 +12,9 @@
 //! ```
 //! Words are separated by one space. Tensors, F32 row-major: `embed.bytes` (257, E),
 //! `embed.parts` (9, E) and `embed.trigrams` (2^n, E), or `embed.chars` (V, E) with `chars` (V) of
-//! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out); n-grams `NAME.weight` (2^n). With I8
-//! embeddings the model is an int8 one, whose tensors `Builder::int8_convolution`, `Builder::int8_dense` and
-//! `Builder::ngrams` list.
+//! U32; `NAME.weight` (kernel, in, out) or (in, out), and `NAME.bias` (out). With I8 embeddings the model
+//! is an int8 one, whose tensors `Builder::int8_convolution` and `Builder::int8_dense` list. Those of
+//! n-grams are the same in both: `Builder::ngrams`.
 
 use super::{
     Activation, Convolution, Dense, Embedding, Layers, Padding, Readout, STAGES_MAX, Stage, TWO,
@@ -468,7 +468,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(Dense { weight, bias, multiplier, table, inputs, outputs, activation })
     }
 
-    /// `NAME.weight` F32 (2^n); or I8 (2^n), and `NAME.scale` F32 (1).
+    /// `NAME.weight` I8 (2^n); `NAME.scale` F32 (1).
     fn ngrams(&mut self, text: &'a str) -> Result<Ngrams<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let mut words = split(text, b' ');
@@ -483,14 +483,11 @@ impl<'a> Builder<'_, 'a> {
         if shortest > longest {
             return Err(unsupported);
         }
-        let dtype = if self.int8 { Dtype::I8 } else { Dtype::F32 };
         let allowed = |rows: usize| rows.is_power_of_two() && (2..=NGRAM_ROWS_MAX).contains(&rows);
-        let (_, table) = self.tensor_of(text, (name, ".weight"), dtype, [None], allowed)?;
-        let mut scale = None;
-        if self.int8 {
-            let one = self.weights(text, (name, ".scale"), [Some(1)])?.1;
-            scale = weights(one).first();
-        }
+        let (_, table) = self.tensor_of(text, (name, ".weight"), Dtype::I8, [None], allowed)?;
+        let [scale] = weights(self.weights(text, (name, ".scale"), [Some(1)])?.1) else {
+            return Err(unsupported);
+        };
         Ok(Ngrams { table, scale, orders: [shortest - b'0', longest - b'0'] })
     }
 }

@@ -3,7 +3,7 @@
 //! engine, not even the order of the loops.
 
 use super::Random;
-use super::model_file::{Architecture, Input, Layer, ModelFile, NGRAM_ROWS, TRIGRAM_ROWS, Tensor};
+use super::model_file::{Architecture, Input, Layer, ModelFile, TRIGRAM_ROWS, Tensor};
 use super::network::{Network, Orders, ngram_rows, trigram_row};
 use super::tokens::Token;
 use safetensors::{Dtype, SafeTensors};
@@ -204,7 +204,8 @@ fn requantise(sum: i64, multiplier: i64) -> i64 {
 pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
     let mut file = architecture.build(seed);
     let random = &mut Random(seed);
-    file.tensors.retain(|t| t.name == "chars");
+    // What is the same in both kinds: the characters, and the layer of n-grams.
+    file.tensors.retain(|t| t.name == "chars" || t.name.starts_with('n'));
     let add = |file: &mut ModelFile, name: String, dtype, shape: &[usize], data: Vec<u8>| {
         file.tensors.push(Tensor { name, dtype, shape: shape.into(), data });
     };
@@ -322,13 +323,7 @@ pub fn build(architecture: &Architecture, seed: u64) -> ModelFile {
                 }
                 channels = *outputs;
             }
-            Layer::Ngrams { .. } => {
-                let data = bytes(NGRAM_ROWS, random, 128.0);
-                add(&mut file, format!("n{i}.weight"), "I8", &[NGRAM_ROWS], data);
-                let scale = 0.01 + random.symmetric().abs() / 30.0;
-                let data = scale.to_le_bytes().into();
-                add(&mut file, format!("n{i}.scale"), "F32", &[1], data);
-            }
+            Layer::Ngrams { .. } => {}
         }
     }
     file

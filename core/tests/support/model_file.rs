@@ -211,7 +211,15 @@ impl Architecture {
                     format!("dense d{i} {activation}").trim_end().into()
                 }
                 Layer::Ngrams { first, last } => {
-                    file.add(format!("n{i}.weight"), &[NGRAM_ROWS], 1.0, random);
+                    let table = (0..NGRAM_ROWS).map(|_| random.next() as u8).collect();
+                    // No power of two, which would hide how products are rounded.
+                    let scale = 0.03_f32.to_le_bytes().into();
+                    for (kind, dtype, count, data) in
+                        [("weight", "I8", NGRAM_ROWS, table), ("scale", "F32", 1, scale)]
+                    {
+                        let name = format!("n{i}.{kind}");
+                        file.tensors.push(Tensor { name, dtype, shape: vec![count], data });
+                    }
                     format!("ngrams n{i} {first}..{last}")
                 }
             });

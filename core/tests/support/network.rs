@@ -1,7 +1,7 @@
 //! The forward pass in f64 over whole sequences. Reads the file with the reference crate.
 
 use super::tokens::{self, Token};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 
 type Matrix = Vec<Vec<f64>>;
@@ -24,7 +24,10 @@ impl Network {
             if name == "chars" {
                 chars = words.map(u32::from_le_bytes).collect();
             } else {
-                let values = words.map(|w| f32::from_le_bytes(w).into()).collect();
+                let values = match view.dtype() {
+                    Dtype::I8 => view.data().iter().map(|&b| f64::from(b as i8)).collect(),
+                    _ => words.map(|w| f32::from_le_bytes(w).into()).collect(),
+                };
                 tensors.insert(name, (view.shape().to_vec(), values));
             }
         }
@@ -138,7 +141,8 @@ impl Network {
                         (self.weights(words[1], "weight"), Orders::read(words[2]));
                     let rows = ngram_rows(tokens, orders, table.len());
                     let sum: f64 = rows.iter().map(|row| table[*row]).sum();
-                    vector[0] += sum / (orders.ngrams(tokens.len()) as f64).sqrt();
+                    let scale = self.weights(words[1], "scale")[0];
+                    vector[0] += sum * scale / (orders.ngrams(tokens.len()) as f64).sqrt();
                 }
                 other => panic!("{other}"),
             }
