@@ -1,7 +1,7 @@
 //! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams.
 //!
-//! It knows pieces of text by heart, many more than `trigrams` has room for, and costs no
-//! multiply-add: a look-up for each n-gram. Weights are bytes in f32 models, too: the table is fitted
+//! It knows pieces of text by heart, and in which part of a URL they stand, many more than
+//! `trigrams` has room for, and costs no multiply-add: a look-up for each n-gram. Weights are bytes in f32 models, too: the table is fitted
 //! apart from the network and may be most of a file, and integers have the same sum in any order.
 
 use crate::kernel::weight;
@@ -36,20 +36,21 @@ impl Ngrams<'_> {
     /// excludes.
     pub(crate) fn logit(&self, mut tokens: impl Iterator<Item = Token>) -> Option<f32> {
         let mut seen = Seen::default();
-        tokens.try_for_each(|token| self.next(&mut seen, token.id))?;
-        self.next(&mut seen, 0)?;
+        tokens.try_for_each(|token| self.next(&mut seen, token.id, part_of(token)))?;
+        self.next(&mut seen, 0, 0)?;
         let [shortest, longest] = self.orders.map(u32::from);
         let count = seen.positions * (longest - shortest + 1);
         // The root is the length of the vector of counts where no n-gram is there twice.
         Some(seen.sum as f32 * weight(self.scale) / libm::sqrtf(count as f32))
     }
 
-    /// Adds the weights of the n-grams that end at the next position.
-    fn next(&self, seen: &mut Seen, id: u16) -> Option<()> {
+    /// Adds the weights of the n-grams that end at the next position, whose hashes begin with
+    /// `hash`.
+    fn next(&self, seen: &mut Seen, id: u16, mut hash: u32) -> Option<()> {
         seen.ids = (seen.ids << u16::BITS) | u128::from(id);
         seen.positions += 1;
         let [shortest, longest] = self.orders;
-        let (mut hash, mut ids) = (0_u32, seen.ids);
+        let mut ids = seen.ids;
         for order in 1..=longest {
             let id = ids as u16;
             ids >>= u16::BITS;
@@ -66,6 +67,12 @@ impl Ngrams<'_> {
         }
         Some(())
     }
+}
+
+/// What the hashes of the n-grams that end at this token begin with: above all ids, so that the same
+/// text in another part of a URL is another n-gram.
+fn part_of(token: Token) -> u32 {
+    (token.part as u32 + 1) << u16::BITS
 }
 
 /// `MurmurHash3`'s finaliser (Appleby): spreads all bits of the hash over the lower ones.

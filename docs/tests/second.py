@@ -113,15 +113,16 @@ def trigram_row(ids: tuple[int, ...], rows: int) -> int:
     return (h ^ h >> 15) * 2654435761 % 2**32 * rows >> 32
 
 
-def ngram_rows(ids: list[int], shortest: int, longest: int, rows: int) -> list[int]:
+def ngram_rows(ids: list[int], parts: list[int], shortest: int, longest: int, rows: int) -> list[int]:
     """Of every n-gram that holds no mask."""
     seen, found = [0] * (longest - 1) + ids + [0], []
-    for end in range(longest, len(seen) + 1):
+    begins = [2**16 * (part + 1) for part in parts] + [0]
+    for end, begin in enumerate(begins, longest):
         for order in range(shortest, longest + 1):
             ngram = seen[end - order : end]
             if MASK in ngram:
                 continue
-            h = 0
+            h = begin
             for i in reversed(ngram):
                 h = (h ^ i) * 16777619 % 2**32
             h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
@@ -163,15 +164,15 @@ class Model:
         out = self._integers(ids, parts) if self.int8 else self._floats(ids, parts)
         form, *positive = self.metadata["phishcnn.output"].split(" positive=")
         if form == "logit":
-            return float(out[0] + self._ngrams(ids) if self.ngrams else out[0])
+            return float(out[0] + self._ngrams(ids, parts) if self.ngrams else out[0])
         p = int(positive[0])
         return float(out[p] if form == "sigmoid2" else out[p] - out[1 - p])
 
-    def _ngrams(self, ids: list[int]) -> np.float32:
+    def _ngrams(self, ids: list[int], parts: list[int]) -> np.float32:
         _, name, orders = self.ngrams
         shortest, longest = map(int, orders.split(".."))
         table = self.tensors[f"{name}.weight"]
-        s = np.float32(table[ngram_rows(ids, shortest, longest, len(table))].sum(dtype=np.int64))
+        s = np.float32(table[ngram_rows(ids, parts, shortest, longest, len(table))].sum(dtype=np.int64))
         root = np.sqrt(np.float32((len(ids) + 1) * (longest - shortest + 1)))
         return s * self.tensors[f"{name}.scale"][0] / root
 

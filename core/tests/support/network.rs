@@ -280,7 +280,9 @@ pub fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<usize> {
             if ngram.contains(&256) {
                 continue;
             }
-            let mut h = 0;
+            // The part of the token that it ends at; behind the last there is none.
+            let last = tokens.get(end - orders.1);
+            let mut h = last.map_or(0, |token| 65_536 * (token.part as u64 + 1));
             for id in ngram.iter().rev() {
                 h = (h ^ id) * 16_777_619 % TWO_32;
             }
