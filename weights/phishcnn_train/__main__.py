@@ -104,6 +104,7 @@ def tokenize(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
+    from . import ngrams
     from .tokens import Tokens
     from .train import train as run
 
@@ -112,16 +113,8 @@ def train(args: argparse.Namespace) -> None:
     n_chars = 0 if chars is None else len(chars)
     rows, valid, domains = (Tokens.load(work / f"{name}.npz") for name in ("train", "valid", "valid_domains"))
     run(params, rows, valid, domains, work, n_chars=n_chars)
-
-
-def ngrams(args: argparse.Namespace) -> None:
-    from .ngrams import write
-    from .tokens import Tokens
-
-    params = Params.load(args.params)
-    work = _work(args, params)
-    rows, valid, domains = (Tokens.load(work / f"{name}.npz") for name in ("train", "valid", "valid_domains"))
-    print(json.dumps(write(params, rows, valid, domains, work)))
+    if layer := ngrams.layer_of(params):
+        ngrams.add(layer, params, rows, valid, domains, work)
 
 
 def calibrate(args: argparse.Namespace) -> None:
@@ -332,10 +325,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     trains = command("train", train, "Train; goes on from the last finished epoch if there is a checkpoint.")
     with_params(trains, "work", "chars")
-    fits = command(
-        "ngrams", ngrams, "Fit the table of n-grams beside a trained network (layers that end with `ngrams`)."
-    )
-    with_params(fits, "work")
     with_params(command("calibrate", calibrate, "Fit calibration and thresholds on the validation rows."), "work")
     sub = with_params(command("export", export, "Write the model file."), "work", "chars")
     sub.add_argument("-o", "--output", required=True, help="the .safetensors file to write")

@@ -8,10 +8,12 @@ import numpy as np
 
 from . import network
 from .params import Params
-from .tokens import PATH, QUERY, Tokens
+from .tokens import PATH, QUERY, REGISTRABLE, Tokens
 from .typed import Array
 
-HOST_DOT, SLASH, AMPERSAND, QUESTION = ord("."), ord("/"), ord("&"), ord("?")
+Longer = dict[int, tuple[Array, Array]]  # row → its (ids, parts), [tokens] each
+
+HOST_DOT, AT, SLASH, AMPERSAND, QUESTION = map(ord, ".@/&?")
 BORROWED = 8  # bytes of a path or query, at least, for it to be lent
 PIECES = 3  # lent ones, at most
 FRONT = 64  # tokens of the page that stands in front of a wrapped row, at most
@@ -19,6 +21,12 @@ PARAMETERS = [  # in which link rewriters and redirects have the address that th
     name.encode()
     for name in "url u uri q to target dest destination link href redirect redirect_url goto next r continue".split()
 ]
+# Letters that look like those of ASCII (Unicode TR 39, confusables), of other scripts but for two. No accents: honest names have those.
+LOOK_ALIKES = {
+    "a": "аα", "b": "ь", "c": "с", "d": "ԁ", "e": "еҽ", "g": "ɡց", "h": "һհ", "i": "іι", "j": "ј", "k": "κк", "l": "ӏ",
+    "m": "м", "n": "ոп", "o": "оοօ", "p": "рρ", "q": "ԛ", "r": "г", "s": "ѕ", "t": "тτ", "u": "υս", "v": "νѵ", "w": "ԝω",
+    "x": "хχ", "y": "уγ", "z": "ᴢ",
+}  # fmt: skip
 
 
 def cut(tokens: Tokens, params: Params, rng: np.random.Generator) -> Array:
@@ -62,7 +70,7 @@ def mask_segment(ids: Array, parts: Array, lengths: Array, rows: Array, rng: np.
     return np.where(hit & (np.arange(ids.shape[1]) < lengths[:, None]), network.MASK_ID, ids)
 
 
-def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
+def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
     """Row → its (ids, parts), [tokens] each, with up to `PIECES` paths of honest rows in front of its own, or as many
     of their queries behind it: the ordinary text that hides phishing. Both classes alike, so that borrowed text says
     nothing. Rows that nothing fits are left out.
@@ -76,7 +84,7 @@ def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) 
     last = tokens.parts[tokens.offsets[1:] - 1]
     with_path = np.flatnonzero(honest & (query - path >= BORROWED))
     with_query = np.flatnonzero(honest & (end - query >= BORROWED) & (last == QUERY))
-    longer = {}
+    longer: Longer = {}
     for row in rows.tolist():
         own = slice(start[row], start[row] + end[row])
         ids, parts = tokens.ids[own], tokens.parts[own]
@@ -104,7 +112,7 @@ def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) 
     return longer
 
 
-def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
+def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
     """Row → its (ids, parts), [tokens] each, as a parameter behind the page of an honest row, percent-encoded or not: what
     link rewriters of mail and chat make of every address, and what hides phishing behind an open redirect. Both classes
     alike, so that the address behind decides. Rows with a fragment, which would be the longer URL's, are left out.
@@ -117,7 +125,7 @@ def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator)
     last = tokens.parts[tokens.offsets[1:] - 1]
     fronts = np.flatnonzero(~tokens.phishing & (last <= PATH) & (end <= FRONT))
     lenders = np.flatnonzero(~tokens.phishing & ~tokens.certain & (last == QUERY))
-    longer: dict[int, tuple[Array, Array]] = {}
+    longer: Longer = {}
     for row in rows.tolist() if len(fronts) else ():
         if last[row] > QUERY:
             continue
@@ -140,4 +148,45 @@ def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator)
             np.concatenate([tokens.ids[own], np.frombuffer(text, np.uint8)])[:longest],
             np.concatenate([tokens.parts[own], kinds])[:longest],
         )
+    return longer
+
+
+def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
+    """Row → its (ids, parts), [tokens] each, with one letter of the registrable label, now and then two, of another script
+    that looks the same, as browsers send such a name (punycode, RFC 3492). Phishing alone: an honest name does not mix
+    scripts. Honest rows, and names without such a letter, are left out.
+
+    Args:
+        rows: int [n], positions in `tokens`.
+        longest: tokens at which the longer row is cut.
+    """
+    longer: Longer = {}
+    for row in rows.tolist():
+        own = slice(tokens.offsets[row], tokens.offsets[row + 1])
+        ids, parts = tokens.ids[own], tokens.parts[own]
+        at = np.flatnonzero((parts == REGISTRABLE) & (ids != HOST_DOT) & (ids != AT))
+        name = bytes(ids[at].tolist()).decode("latin-1")
+        places = [i for i, letter in enumerate(name) if letter in LOOK_ALIKES]
+        if not tokens.phishing[row] or not places or name.startswith("xn--") or not name.isascii():
+            continue
+        letters = list(name)
+        for i in rng.permutation(places)[: 1 + (rng.random() < 0.3)].tolist():
+            letters[i] = LOOK_ALIKES[name[i]][rng.integers(len(LOOK_ALIKES[name[i]]))]
+        text = np.frombuffer(b"xn--" + "".join(letters).encode("punycode"), np.uint8).astype(ids.dtype)
+        kinds = np.full(len(text), REGISTRABLE, parts.dtype)
+        first, behind = at[0], at[-1] + 1
+        longer[row] = (
+            np.concatenate([ids[:first], text, ids[behind:]])[:longest],
+            np.concatenate([parts[:first], kinds, parts[behind:]])[:longest],
+        )
+    return longer
+
+
+def changed(tokens: Tokens, params: Params, order: Array, rng: np.random.Generator) -> Longer:
+    """The rows of one pass over `order` (int [n], positions in `tokens`) that are seen padded, wrapped or as a homograph: a
+    row that two of them draw has the last one."""
+    longer: Longer = {}
+    for name, change in (("padded", padded), ("wrapped", wrapped), ("homograph", homograph)):
+        if share := params.augment[name]:
+            longer |= change(tokens, order[rng.random(len(order)) < share], params.max_length, rng)
     return longer

@@ -52,11 +52,33 @@ def _size(model: Path) -> int:
 
 
 def history_of(model: Path) -> list[Figures]:
-    """The epochs of its training, where they lie beside it: what was done, whatever the parameters say now."""
+    """The epochs of its training, and behind them the table of n-grams, where they lie beside it: what was done, whatever
+    the parameters say now."""
     path = model.with_suffix(".history.json")
     if not path.exists():
         path = model.parent / FLOAT / path.name
     return json.loads(path.read_text()) if path.exists() else []
+
+
+def training_of(history: list[Figures], params: Params, version: str) -> str:
+    """How the model was trained: by its parameters where they are still of this version, by the history alone otherwise."""
+    epochs = [entry for entry in history if "epoch" in entry]
+    if params.version != version:
+        told = f"{len(epochs)} epochs{kept_point(epochs, '')}"
+    else:
+        run = params.train
+        told = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
+        if run["epochs"]:
+            told += f", {len(epochs) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']}"
+            told += f" (`{params.path.name}`){kept_point(epochs, params.start)}"
+        else:
+            told += f" (`{params.path.name}`); the network of `{params.start}` as it is"
+    for table in (entry["ngrams"] for entry in history if "ngrams" in entry):
+        told += f"; the table of n-grams: {table['passes']} passes of averaged SGD, weights cut at the quantile"
+        told += f" {table['cut']:g}, {table['share']:g} of its logit, the best together with the network on the validation rows"
+    if params.version != version:
+        told += f"; `{params.path.name}` has become that of {params.version}"
+    return told
 
 
 def kept_point(history: list[Figures], start: str) -> str:
@@ -201,16 +223,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
             f"| Quantised from | `{digest}` (`{FLOAT}/{model.name}`); 8-bit weights by channel, 7-bit activations |"
         )
     if params:
-        run, history = params.train, history_of(model)
-        rows = f"{run['row_limit']:,} rows drawn from the training file" if run["row_limit"] else "all training rows"
-        training = (
-            f"{rows}, {len(history) or run['epochs']} epochs, AdamW, peak rate {run['peak_lr']}, seed {run['seed']}"
-            f" (`{params.path.name}`){kept_point(history, params.start)}"
-        )
-        if params.version != meta["phishcnn.version"]:  # the recipe has gone on: the history alone is of this model
-            kept = kept_point(history, "")
-            training = f"{len(history)} epochs{kept}; `{params.path.name}` has become that of {params.version}"
-        lines.append(f"| Training | {training} |")
+        lines.append(f"| Training | {training_of(history_of(model), params, meta['phishcnn.version'])} |")
     if params:
         lines += ["", "## Data", "", (params.path.parent / params.data).read_text().strip()]
     lines += ["", "## Results", ""]

@@ -18,7 +18,7 @@ import numpy as np
 from . import metrics, mutations, network, sign_in, top_sites
 from . import slices as by_url
 from .data import DataError, Rows, digest, read_json, select
-from .export import read
+from .export import is_int8, read
 from .groups import group_of
 from .plan import PLAN, released
 from .plan import read as read_plan
@@ -59,13 +59,13 @@ def jax_logits(model: Path, urls: list[bytes]) -> Array:
 
 
 def in_framework(model: Path) -> bool:
-    """Whether JAX can score this file: it has all float layers, but not what only the engine runs (int8)."""
+    """Whether JAX can score this file: it has all layers, but not what only the engine runs (int8)."""
     try:
         tensors, metadata = read(model)
         network.parse(metadata["phishcnn.layers"])
     except (network.LayerError, KeyError, ValueError):
         return False
-    return all(t.dtype.kind in "fu" for t in tensors.values())
+    return not is_int8(tensors)
 
 
 def counts(rows: Rows, scores: Array, keep: Array, thresholds: dict[str, float]) -> Figures:

@@ -60,6 +60,11 @@ def read(path: Path) -> tuple[Tensors, dict[str, str]]:
     return tensors, metadata
 
 
+def is_int8(tensors: Tensors) -> bool:
+    """Whether only the engine can run these: its embedding is of integers (a table of n-grams is in any model)."""
+    return any(tensor.dtype.kind == "i" for name, tensor in tensors.items() if name.startswith("embed."))
+
+
 def number(value: float) -> str:
     """The shortest decimal that reads back as the same float32; the format has no exponents."""
     return np.format_float_positional(np.float32(value), trim="0")

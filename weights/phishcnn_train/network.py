@@ -88,7 +88,8 @@ def parse(line: str) -> list[Layer]:
 def shapes(
     layers: list[Layer], sizes: Figures, length: int | None = None, n_chars: int = 0
 ) -> dict[str, tuple[int, ...]]:
-    """Tensor shapes for the sizes of a parameter file; `length` (tokens) only matters to flatten."""
+    """Shapes of the tensors that training learns, for the sizes of a parameter file (a table of n-grams is fitted apart);
+    `length` (tokens) only matters to flatten."""
     out: dict[str, tuple[int, ...]] = {}
     width = 0
     for layer in layers:
@@ -122,8 +123,6 @@ def shapes(
             out[f"{layer.name}.weight"] = (width, units)
             out[f"{layer.name}.bias"] = (units,)
             width = units
-        elif layer.kind == "ngrams":
-            out[f"{layer.name}.weight"] = (size_of(layer, sizes),)
     return out
 
 
@@ -135,7 +134,7 @@ def size_of(layer: Layer, sizes: Figures) -> Any:
 
 
 def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:
-    """Fresh weights: He-normal kernels, zero biases and n-grams, embeddings of unit total variance."""
+    """Fresh weights: He-normal kernels, zero biases, embeddings of unit total variance."""
     rng = np.random.default_rng([seed, 0])
     weights = {}
     for name in sorted(shape_of):
@@ -144,7 +143,7 @@ def init(shape_of: dict[str, tuple[int, ...]], seed: int) -> Tensors:
             scale = 0.0  # of rows that training never sees, too
         elif name.startswith("embed."):
             scale = 0.5
-        elif len(shape) == 1:  # a bias, or n-grams
+        elif len(shape) == 1:  # a bias
             scale = 0.0
         else:
             scale = np.sqrt(2.0 / np.prod(shape[:-1]))
@@ -203,12 +202,18 @@ def trigram_rows(ids: jax.Array | Array, rows: int) -> jax.Array:
     return mixed >> (32 - rows.bit_length() + 1)
 
 
-def ngram_rows(ids: jax.Array | Array, lengths: jax.Array | Array, orders: tuple[int, int], rows: int) -> jax.Array:
+def ngram_rows(
+    ids: jax.Array | Array,
+    parts: jax.Array | Array,
+    lengths: jax.Array | Array,
+    orders: tuple[int, int],
+    rows: int,
+) -> jax.Array:
     """Rows of the n-grams that end at each position and behind the last, as docs/model-file.md has them: uint32
     [n, L + 1, orders], `rows` for one that holds the mask or lies behind a row's end.
 
     Args:
-        ids: int [n, L]; positions at or behind `lengths` may hold anything.
+        ids, parts: int [n, L]; positions at or behind `lengths` may hold anything.
         lengths: int [n], tokens of each row.
         orders: tokens of the shortest and of the longest n-grams.
         rows: of the table, a power of two.
@@ -219,7 +224,8 @@ def ngram_rows(ids: jax.Array | Array, lengths: jax.Array | Array, orders: tuple
     # As many zeros in front as the longest n-gram may reach, and one behind.
     seen = jnp.where(behind < 0, jnp.pad(ids.astype(jnp.uint32), ((0, 0), (0, 1))), 0)
     seen = jnp.pad(seen, ((0, 0), (longest - 1, 0)))
-    h, counts, found = jnp.zeros((n, positions), jnp.uint32), behind <= 0, []
+    last = jnp.pad(parts.astype(jnp.uint32) + 1, ((0, 0), (0, 1)))  # the part of the id that an n-gram ends with
+    h, counts, found = jnp.where(behind < 0, last << 16, 0), behind <= 0, []
     for order in range(1, longest + 1):
         oldest = seen[:, longest - order : longest - order + positions]
         counts &= oldest != MASK_ID
@@ -291,9 +297,10 @@ def forward(
             x = x.reshape(x.shape[0], -1)
         elif layer.kind == "ngrams":
             table = weights[f"{layer.name}.weight"]
-            rows = ngram_rows(ids, tokens, layer.orders, len(table))
-            known = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0)
-            x = x + (known.sum((1, 2)) / ngram_root(tokens, layer.orders))[:, None]
+            rows = ngram_rows(ids, parts, tokens, layer.orders, len(table))
+            known = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32)
+            total = known.sum((1, 2)) * weights[f"{layer.name}.scale"]
+            x = x + (total / ngram_root(tokens, layer.orders))[:, None]
         else:
             if dropout and key is not None and before.kind in ("pool", "flatten"):
                 x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)

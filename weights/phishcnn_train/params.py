@@ -29,7 +29,8 @@ TABLES = {
         "dropout",
         "blend",
     },
-    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "sign_in", "well_known"},
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "homograph"}
+    | {"sign_in", "well_known"},
     "weights": {"hard_negative", "well_known", "weak", "weak_smoothing", "sources"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
@@ -69,7 +70,9 @@ class Params:
             raise ParamsError(f"{path}: {error}") from error
         missing = [k for k in (*STRINGS, "sizes", *TABLES) if k not in table]
         missing += [f"{t}.{k}" for t, keys in TABLES.items() for k in sorted(keys) if k not in table.get(t, {})]
-        missing += [f"{t}.{k}" for t, keys in OPTIONAL.items() if t in table for k in sorted(keys) if k not in table[t]]
+        missing += [
+            f"{t}.{k}" for t, keys in OPTIONAL.items() if table.get(t) for k in sorted(keys) if k not in table[t]
+        ]
         unknown = [k for k in table if k not in (*STRINGS, "sizes", *TABLES, *OPTIONAL)]
         both = (TABLES | OPTIONAL).items()
         unknown += [f"{t}.{k}" for t, keys in both for k in table.get(t, {}) if k not in keys]

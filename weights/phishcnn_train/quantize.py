@@ -21,7 +21,7 @@ import phishcnn
 
 from . import calibrate, network, witness
 from .data import Rows
-from .export import encode, read
+from .export import encode, is_int8, read
 from .network import Layer, LayerError
 from .tokens import tokenize
 from .typed import Array, Figures, Tensors
@@ -124,7 +124,7 @@ def widened(layers: list[Layer], tensors: Tensors, length: int | None) -> Tensor
             grow(f"{layer.name}.weight", 0, index, wide)
             wide = tensors[f"{layer.name}.bias"].shape[0]
             index = np.arange(wide)
-    return {name: t if t.dtype.kind == "u" else t.astype(np.float64) for name, t in out.items()}
+    return {name: t if t.dtype.kind in "iu" else t.astype(np.float64) for name, t in out.items()}
 
 
 def grouped(active: Array) -> Array:
@@ -183,12 +183,12 @@ def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
     return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
-def ngram_sums(table: Array, orders: tuple[int, int], ids: Array, lengths: Array) -> Array:
-    """float [URLs]: sums of a table's weights over the n-grams of many URLs, one behind the other in `ids`."""
-    padded = np.zeros((len(lengths), int(lengths.max())), np.int32)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = ids
-    rows = np.asarray(network.ngram_rows(padded, lengths, orders, len(table)))
-    return np.asarray(np.append(table, 0)[rows].sum((1, 2)))
+def ngram_sums(table: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
+    """int [URLs]: sums of a table's bytes over the n-grams of many URLs, one behind the other in `ids` and `parts`."""
+    padded = np.zeros((2, len(lengths), int(lengths.max())), np.int32)
+    padded[:, np.arange(padded.shape[2]) < lengths[:, None]] = ids, parts
+    rows = np.asarray(network.ngram_rows(*padded, lengths, orders, len(table)))
+    return np.asarray(np.append(table, 0)[rows].sum((1, 2), int))
 
 
 def requantise(sums: Array, multiplier: Array) -> Array:
@@ -416,15 +416,12 @@ class Quantiser:
         self.exact, self.rounded = exact, values
         self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
 
-    def ngrams(self, layer: Layer, ids: Array, lengths: Array) -> None:
-        name, table = layer.name, self.tensors[f"{layer.name}.weight"]
-        scale = weight_scale(table, (0,))
-        whole = np.rint(table / scale)
+    def ngrams(self, layer: Layer, ids: Array, parts: Array, lengths: Array) -> None:
+        table, scale = (self.tensors[f"{layer.name}.{name}"] for name in ("weight", "scale"))
+        self.out |= {f"{layer.name}.weight": table, f"{layer.name}.scale": scale.astype("<f4")}  # bytes as they are
         root = network.ngram_root(lengths, layer.orders)
-        self.out[f"{name}.weight"] = whole.astype("i1")
-        self.out[f"{name}.scale"] = scale.astype("<f4").reshape(1)
-        self.exact = self.exact + (ngram_sums(table, layer.orders, ids, lengths) / root)[:, None]
-        self.rounded = self.rounded + (ngram_sums(whole, layer.orders, ids, lengths) * scale / root)[:, None]
+        added = (ngram_sums(table, layer.orders, ids, parts, lengths) * scale / root)[:, None]
+        self.exact, self.rounded = self.exact + added, self.rounded + added
 
 
 def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, lengths: Array) -> Quantiser:
@@ -437,7 +434,7 @@ def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, len
         elif layer.kind == "dense":
             work.dense(layer, i == last)
         elif layer.kind == "ngrams":
-            work.ngrams(layer, ids, lengths)
+            work.ngrams(layer, ids, parts, lengths)
         elif layer.kind == "flatten":
             work.flatten()
         else:
@@ -469,7 +466,7 @@ def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> Figu
     """Writes the int8 model; returns figures. Calibrates ranges on `sample` of the validation rows, and
     thresholds on all of them. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
     tensors, metadata = read(model)
-    if any(t.dtype.kind == "i" for t in tensors.values()):
+    if is_int8(tensors):
         raise ValueError(f"{model}: is int8 already")
     order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(rows.urls[i]).digest())
     urls = [rows.urls[i] for i in sorted(order[:sample])]

@@ -15,7 +15,11 @@ from .data import DataError, Rows
 from .params import Params
 from .typed import Array
 
-PATH, QUERY = 6, 7  # first part ids of the path and of the query (fragment is 8)
+REGISTRABLE, PATH, QUERY = (
+    3,
+    6,
+    7,
+)  # part ids: of the label that somebody registered, the path, the query (fragment is 8)
 
 
 @dataclass

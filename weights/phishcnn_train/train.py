@@ -47,10 +47,7 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
     size = params.train["batch"]
     lengths = augment.cut(tokens, params, rng)
     order = rng.permutation(np.flatnonzero(rng.random(len(tokens)) < tokens.chances))
-    longer: dict[int, tuple[Array, Array]] = {}
-    for name, change in (("padded", augment.padded), ("wrapped", augment.wrapped)):
-        chosen = order[rng.random(len(order)) < params.augment[name]]
-        longer |= change(tokens, chosen, params.max_length, rng)
+    longer = augment.changed(tokens, params, order, rng)
     for row, (ids, _) in longer.items():
         lengths[row] = len(ids)
     buckets = np.array(params.train["buckets"])
@@ -192,7 +189,8 @@ def started(params: Params, shape_of: Figures) -> Tensors:
     neither changes a logit. Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
     tensors, metadata = read(path)
-    apart = {"chars", *(f"{n.name}.weight" for n in network.parse(metadata["phishcnn.layers"]) if n.kind == "ngrams")}
+    tables = [layer.name for layer in network.parse(metadata["phishcnn.layers"]) if layer.kind == "ngrams"]
+    apart = {"chars", *(f"{table}.{name}" for table in tables for name in ("weight", "scale"))}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in apart}
     if "embed.trigrams" in shape_of:
         rows, width = shape_of["embed.trigrams"]
@@ -329,7 +327,6 @@ def train(
         save_state(checkpoint, run, state, history)
         if not quiet:
             print(json.dumps(entry), flush=True)
-    (work / "ngrams.npz").unlink(missing_ok=True)  # it was chosen beside another network
     np.savez(work / "best.npz", **jax.device_get(state["best"]))
     (work / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     return load_weights(work)
@@ -371,13 +368,12 @@ def stored(path: Path) -> Tensors:
 
 
 def load_weights(work: Path, params: Params | None = None) -> Tensors:
-    """Averaged weights of the best epoch, with the table of n-grams where the parameters' layers have one. Raises
-    ParamsError where it was not fitted since the last training."""
+    """Averaged weights of the best epoch, and the table of n-grams. Raises ParamsError where the parameters' layers have
+    one and the training ended before it was fitted."""
     weights = stored(work / "best.npz")
-    if params and network.parse(params.layers)[-1].kind == "ngrams":
-        if not (work / "ngrams.npz").exists():
-            raise ParamsError(
-                f"{work / 'ngrams.npz'}: not there; run `python -m phishcnn_train ngrams` behind the training"
-            )
-        weights |= stored(work / "ngrams.npz")
+    last = network.parse(params.layers)[-1] if params else None
+    if last and last.kind == "ngrams" and f"{last.name}.weight" not in weights:
+        raise ParamsError(
+            f"{work / 'best.npz'}: has no table of n-grams; run `python -m phishcnn_train train` to its end"
+        )
     return weights

@@ -32,7 +32,6 @@ def write(path, name):
     sizes = {
         "embed": 10,
         "trigrams": 64,
-        "words": 1024,
         "c1": [5, 20],
         "c2": [3, 24],
         "c3": [3, 24],
@@ -45,8 +44,9 @@ def write(path, name):
             tensors[key] = (0.1 * np.random.default_rng(len(key)).standard_normal(value.shape)).astype("<f4")
     if "embed.trigrams" in tensors:
         tensors["embed.trigrams"] = np.random.default_rng(5).normal(0, 0.3, (64, 10)).astype("<f4")
-    if "words.weight" in tensors:
-        tensors["words.weight"] = np.random.default_rng(6).normal(0, 2, 1024).astype("<f4")
+    if "ngrams" in line:
+        tensors["words.weight"] = np.random.default_rng(6).normal(0, 40, 1024).clip(-127, 127).astype("i1")
+        tensors["words.scale"] = np.array([0.05], "<f4")
     if input_line is CHARS:
         tensors["chars"] = chars
     metadata = {

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -18,6 +19,7 @@ import synthetic
 from phishcnn_train import (
     augment,
     calibrate,
+    card,
     data,
     evaluate,
     export,
@@ -154,20 +156,29 @@ def with_ngrams(tiny, **how) -> Params:
 
 def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, arrays, tmp_path):
     """What is chosen is what the network with the table gives, and what is exported; a later training leaves it out."""
-    more, work = with_ngrams(tiny), tmp_path / "work"
+    more, work, quiet = with_ngrams(tiny), tmp_path / "work", lambda *_, **__: None
+    layer, net = ngrams.layer_of(more), train.load_weights(trained[0])
     shutil.copytree(trained[0], work)
-    with pytest.raises(ParamsError, match="ngrams.npz: not there"):
+    with pytest.raises(ParamsError, match="has no table of n-grams"):
         calibrate.calibrate(more, work)
-    chosen = ngrams.write(more, *arrays, work, lambda *_, **__: None)
+    ngrams.add(layer, more, *arrays, work, quiet)
     weights = train.load_weights(work, more)
-    assert "words.weight" not in train.load_weights(work, tiny)
-    table = weights["words.weight"]
+    [*epochs, last] = json.loads((work / "history.json").read_text())
+    chosen = last["ngrams"]
+    assert epochs == json.loads((trained[0] / "history.json").read_text())
+    told = card.training_of([*epochs, last], more, more.version)
+    assert "; the table of n-grams: " in told and " weights cut at the quantile 0.99, 0.5 of its logit" in told
+    table = weights["words.weight"] * weights["words.scale"]
     scores, unseen = (train.logits(network.parse(more.layers), "logit", weights, t, [256]) for t in arrays[1:])
     told = train.validation(arrays[1].labels > 0.5, scores, unseen)
-    assert abs(told["auc"] - chosen["auc"]) < 1e-3 and np.abs(table).max() > 0 and chosen["passes"] <= 3
+    assert (
+        abs(told["auc"] - chosen["auc"]) < 1e-3
+        and np.abs(weights["words.weight"]).max() == 127
+        and chosen["passes"] <= 3
+    )
     alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
     product = np.concatenate(
-        [x @ table for x in ngrams.chunks(ngrams.layer_of(more), 4096, arrays[1], np.arange(len(scores)), more, {})]
+        [x @ table for x in ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})]
     )
     np.testing.assert_allclose(scores, alone + product, atol=1e-3)
     calibrate.calibrate(more, work)
@@ -178,13 +189,12 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     want = train.logits(network.parse(more.layers), "logit", weights, tokens_of, [256])
     np.testing.assert_allclose(model.score_batch(urls).logit, want, atol=1e-3)
     start = dataclasses.replace(more, start=str(work / "m.safetensors"))
-    assert train.started(start, network.shapes(network.parse(tiny.layers), tiny.sizes)).keys() == weights.keys() - {
-        "words.weight"
-    }
-    again, _ = ngrams.fit(more, *arrays, work, lambda *_, **__: None)
-    assert np.array_equal(again, table)
+    apart = {"words.weight", "words.scale"}
+    assert train.started(start, network.shapes(network.parse(tiny.layers), tiny.sizes)).keys() == weights.keys() - apart
+    again, _ = ngrams.fit(layer, more, *arrays, net, quiet)
+    assert again.keys() == apart and all(np.array_equal(again[name], weights[name]) for name in apart)
     train.train(tiny, *arrays, work, quiet=True)
-    assert not (work / "ngrams.npz").exists()
+    assert "words.weight" not in train.load_weights(work)
 
 
 def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypatch):
@@ -193,17 +203,22 @@ def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypa
     figures = iter({"recall": r, "recall_unseen": r} for r in ranks)
     monkeypatch.setattr(ngrams, "validation", lambda *_: next(figures))
     more = with_ngrams(tiny, passes=9, cuts=[0.9, 1.0], shares=[0.25, 0.5])
-    table, chosen = ngrams.fit(more, *arrays, trained[0], lambda *_, **__: None)
+    net, quiet = train.load_weights(trained[0]), lambda *_, **__: None
+    table, chosen = ngrams.fit(ngrams.layer_of(more), more, *arrays, net, quiet)
     assert (chosen["passes"], chosen["cut"], chosen["share"]) == (1, 1.0, 0.25) and not list(figures)
     once = with_ngrams(tiny, passes=1, cuts=[1.0], shares=[1.0])
     figures = iter([{"recall": 1, "recall_unseen": 1}])
-    assert np.allclose(ngrams.fit(once, *arrays, trained[0], lambda *_, **__: None)[0] / 4, table)
+    all_of_it, _ = ngrams.fit(ngrams.layer_of(once), once, *arrays, net, quiet)
+    assert np.array_equal(all_of_it["words.weight"], table["words.weight"])
+    np.testing.assert_allclose(all_of_it["words.scale"] / 4, table["words.scale"])
 
 
-def test_ngrams_need_a_layer_and_a_table(trained, tiny, arrays):
-    for params in (dataclasses.replace(with_ngrams(tiny), ngrams={}), tiny):
-        with pytest.raises(ParamsError, match="must end with ngrams"):
-            ngrams.fit(params, *arrays, trained[0])
+def test_a_layer_of_ngrams_and_its_parameters_need_each_other(tiny):
+    both = with_ngrams(tiny)
+    for params in (dataclasses.replace(both, ngrams={}), dataclasses.replace(both, layers=tiny.layers)):
+        with pytest.raises(ParamsError, match="need each other"):
+            ngrams.layer_of(params)
+    assert ngrams.layer_of(tiny) is None
 
 
 def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
@@ -381,7 +396,6 @@ def test_the_wheel_scores_what_was_trained(trained, tmp_path):
 
 
 def test_evaluation_and_card(trained, tmp_path, tiny):
-    from phishcnn_train import card
 
     path = trained[0] / "m.safetensors"
     rows = synthetic.write(tmp_path / "t.tsv", 4400, 3)
@@ -531,10 +545,43 @@ def test_a_wrapped_row_is_the_url_that_a_link_rewriter_would_make():
     assert augment.wrapped(nothing_in_front, np.arange(3), 256, np.random.default_rng(0)) == {}
 
 
+def test_a_homograph_is_the_name_with_letters_of_another_script():
+    """The wheel reads it as it was put together, its punycode decodes, and it looks like the name."""
+    urls = [
+        b"secure.paypal.com/a?b=1",
+        b"user@shop.example.co.uk:8080",
+        b"1.2.3.4/login",
+        b"honest.org",
+        b"xn--ppal-4ve9j.com",
+    ]
+    rows = dataclasses.replace(
+        tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls)), phishing=np.array([True, True, True, False, True])
+    )
+    names, changes = {0: "paypal", 1: "example"}, set()
+    for seed in range(100):
+        longer = augment.homograph(rows, np.arange(5), 256, np.random.default_rng(seed))
+        assert set(longer) == {0, 1}  # an address has no such letters, an honest name has none, and one is enough
+        for row, (ids, parts) in longer.items():
+            text = bytes(ids.tolist())
+            own = phishcnn.tokenize_batch([text])
+            assert np.array_equal(own.ids, ids) and np.array_equal(own.parts, parts)
+            front, behind = urls[row].split(names[row].encode())
+            assert text.startswith(front + b"xn--") and text.endswith(behind)
+            name = text[len(front) + 4 : len(text) - len(behind)].decode("punycode")
+            changed = [(a, b) for a, b in zip(names[row], name, strict=True) if a != b]
+            assert 1 <= len(changed) <= 2
+            for _, other in changed:
+                assert other in "ɡᴢ" or unicodedata.name(other).split()[0] in ("CYRILLIC", "GREEK", "ARMENIAN")
+            changes.add(len(changed))
+    assert changes == {1, 2}
+    short = augment.homograph(rows, np.arange(2), 12, np.random.default_rng(0))
+    assert all(len(ids) == len(parts) == 12 for ids, parts in short.values())
+
+
 @pytest.mark.parametrize("change", ["padded", "wrapped"])
 def test_augmented_rows_reach_the_batches(change, tiny, arrays):
     """All rows longer, and what each batch holds is as long as it says."""
-    part = {**tiny.augment, "padded": 0, "wrapped": 0, "mask": 0, "cut_path": 0, "cut_query": 0}
+    part = {**tiny.augment, "padded": 0, "wrapped": 0, "homograph": 0, "mask": 0, "cut_path": 0, "cut_query": 0}
     many = dataclasses.replace(tiny, augment={**part, change: 1})
     none = dataclasses.replace(tiny, augment=part)
     seen = [np.concatenate([b[3][b[5] > 0] for b in train.batches(arrays[0], p, 0)]) for p in (none, many)]
