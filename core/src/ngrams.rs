@@ -1,11 +1,14 @@
-//! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams.
+//! What the layer `ngrams` adds to the logit: a linear model of hashed n-grams, one for each region
+//! of a URL.
 //!
 //! It knows pieces of text by heart, and in which part of a URL they stand, many more than
-//! `trigrams` has room for, and costs no multiply-add: a look-up for each n-gram. Weights are bytes in f32 models, too: the table is fitted
-//! apart from the network and may be most of a file, and integers have the same sum in any order.
+//! `trigrams` has room for, and costs no multiply-add: a look-up for each n-gram. Weights are bytes
+//! in f32 models, too: the table is fitted apart from the network and may be most of a file, and
+//! integers have the same sum in any order.
 
 use crate::kernel::weight;
 use crate::tokens::{MASK_ID, Token};
+use crate::url::Part;
 
 /// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
 const PRIME: u32 = 0x0100_0193;
@@ -15,10 +18,18 @@ const PRIME: u32 = 0x0100_0193;
 pub(crate) struct Ngrams<'a> {
     /// Signed bytes; a power of two of them.
     pub(crate) table: &'a [u8],
-    /// f32, of the sum. (As it lies in the file: stacks may be small.)
+    /// f32, of the sums. (As it lies in the file: stacks may be small.)
     pub(crate) scale: &'a [u8; 4],
     /// Ids of the shortest and of the longest n-grams, 1 to 8.
     pub(crate) orders: [u8; 2],
+}
+
+/// What is known of a region's n-grams.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    positions: u32,
+    /// Far from overflow: 65,537 positions of 8 n-grams of −128 to 127.
+    weights: i32,
 }
 
 /// What is known in front of a token.
@@ -26,9 +37,9 @@ pub(crate) struct Ngrams<'a> {
 struct Seen {
     /// The ids before it in 16 bits each, the newest lowest; 0, as of a byte NUL, where there is none.
     ids: u128,
-    positions: u32,
-    /// Far from overflow: 65,537 positions of 8 n-grams of −128 to 127.
-    sum: i32,
+    /// The region of the newest.
+    region: usize,
+    sums: [Sum; 3],
 }
 
 impl Ngrams<'_> {
@@ -36,19 +47,30 @@ impl Ngrams<'_> {
     /// excludes.
     pub(crate) fn logit(&self, mut tokens: impl Iterator<Item = Token>) -> Option<f32> {
         let mut seen = Seen::default();
-        tokens.try_for_each(|token| self.next(&mut seen, token.id, part_of(token)))?;
+        tokens.try_for_each(|token| {
+            seen.region = region(token.part);
+            // Above all ids, so that the same text in another part is another n-gram.
+            self.next(&mut seen, token.id, (token.part as u32 + 1) << u16::BITS)
+        })?;
         self.next(&mut seen, 0, 0)?;
         let [shortest, longest] = self.orders.map(u32::from);
-        let count = seen.positions * (longest - shortest + 1);
-        // The root is the length of the vector of counts where no n-gram is there twice.
-        Some(seen.sum as f32 * weight(self.scale) / libm::sqrtf(count as f32))
+        let mut added = 0.0;
+        for (region, sum) in seen.sums.iter().enumerate().filter(|(_, sum)| sum.positions > 0) {
+            // Behind the host stands what its owner likes: ordinary text there must not excuse it.
+            let weights = if region == 0 { sum.weights } else { sum.weights.max(0) };
+            // The root is the length of the vector of counts where no n-gram is there twice.
+            let count = sum.positions * (longest - shortest + 1);
+            added += weights as f32 / libm::sqrtf(count as f32);
+        }
+        Some(added * weight(self.scale))
     }
 
     /// Adds the weights of the n-grams that end at the next position, whose hashes begin with
     /// `hash`.
     fn next(&self, seen: &mut Seen, id: u16, mut hash: u32) -> Option<()> {
         seen.ids = (seen.ids << u16::BITS) | u128::from(id);
-        seen.positions += 1;
+        let sum = seen.sums.get_mut(seen.region)?;
+        sum.positions += 1;
         let [shortest, longest] = self.orders;
         let mut ids = seen.ids;
         for order in 1..=longest {
@@ -63,16 +85,19 @@ impl Ngrams<'_> {
                 continue;
             }
             let row = mix(hash) as usize & self.table.len().wrapping_sub(1);
-            seen.sum += i32::from(*self.table.get(row)? as i8);
+            sum.weights += i32::from(*self.table.get(row)? as i8);
         }
         Some(())
     }
 }
 
-/// What the hashes of the n-grams that end at this token begin with: above all ids, so that the same
-/// text in another part of a URL is another n-gram.
-fn part_of(token: Token) -> u32 {
-    (token.part as u32 + 1) << u16::BITS
+/// Host, path or query: what has a sum of its own.
+const fn region(part: Part) -> usize {
+    match part {
+        Part::Path => 1,
+        Part::Query | Part::Fragment => 2,
+        _ => 0,
+    }
 }
 
 /// `MurmurHash3`'s finaliser (Appleby): spreads all bits of the hash over the lower ones.

@@ -113,11 +113,12 @@ def trigram_row(ids: tuple[int, ...], rows: int) -> int:
     return (h ^ h >> 15) * 2654435761 % 2**32 * rows >> 32
 
 
-def ngram_rows(ids: list[int], parts: list[int], shortest: int, longest: int, rows: int) -> list[int]:
-    """Of every n-gram that holds no mask."""
+def ngram_rows(ids: list[int], parts: list[int], shortest: int, longest: int, rows: int) -> list[list[int]]:
+    """Of every n-gram that holds no mask, position by position."""
     seen, found = [0] * (longest - 1) + ids + [0], []
     begins = [2**16 * (part + 1) for part in parts] + [0]
     for end, begin in enumerate(begins, longest):
+        found.append([])
         for order in range(shortest, longest + 1):
             ngram = seen[end - order : end]
             if MASK in ngram:
@@ -127,7 +128,7 @@ def ngram_rows(ids: list[int], parts: list[int], shortest: int, longest: int, ro
                 h = (h ^ i) * 16777619 % 2**32
             h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
             h = (h ^ h >> 13) * 0xC2B2AE35 % 2**32
-            found.append((h ^ h >> 16) % rows)
+            found[-1].append((h ^ h >> 16) % rows)
     return found
 
 
@@ -172,9 +173,15 @@ class Model:
         _, name, orders = self.ngrams
         shortest, longest = map(int, orders.split(".."))
         table = self.tensors[f"{name}.weight"]
-        s = np.float32(table[ngram_rows(ids, parts, shortest, longest, len(table))].sum(dtype=np.int64))
-        root = np.sqrt(np.float32((len(ids) + 1) * (longest - shortest + 1)))
-        return s * self.tensors[f"{name}.scale"][0] / root
+        rows = ngram_rows(ids, parts, shortest, longest, len(table))
+        total = np.float32(0)
+        for region in ((0, 1, 2, 3, 4, 5), (6,), (7, 8)):
+            inside = [row for row, part in zip(rows, [*parts, parts[-1]], strict=True) if part in region]
+            if inside:
+                s = sum(int(table[r]) for row in inside for r in row)
+                s = max(s, 0) if region[0] >= 6 else s
+                total += np.float32(s) / np.sqrt(np.float32(len(inside) * (longest - shortest + 1)))
+        return total * self.tensors[f"{name}.scale"][0]
 
     def _embedded(self, ids: list[int], parts: list[int], kind: type) -> np.ndarray:
         words = self.layers[0][1]

@@ -219,7 +219,7 @@ def ngram_rows(
         rows: of the table, a power of two.
     """
     shortest, longest = orders
-    n, positions = ids.shape[0], ids.shape[1] + 1
+    positions = ids.shape[1] + 1
     behind = jnp.arange(positions) - lengths[:, None]
     # As many zeros in front as the longest n-gram may reach, and one behind.
     seen = jnp.where(behind < 0, jnp.pad(ids.astype(jnp.uint32), ((0, 0), (0, 1))), 0)
@@ -237,9 +237,45 @@ def ngram_rows(
     return jnp.stack(found, 2)
 
 
-def ngram_root(lengths: Any, orders: tuple[int, int]) -> Any:
-    """float [n]: root of the number of n-grams of so many tokens, by which their sum is divided."""
-    return ((lengths + 1) * (orders[1] - orders[0] + 1)) ** 0.5
+def ngram_regions(parts: jax.Array | Array, lengths: jax.Array | Array) -> jax.Array:
+    """int [n, L + 1]: the region that the n-grams ending at each position count in: 0 in front of the path, 1 the path, 2 query
+    and fragment; behind the last token, its own; 3 beyond.
+
+    Args:
+        parts: int [n, L]; positions at or behind `lengths` may hold anything.
+        lengths: int [n], tokens of each row.
+    """
+    found = jnp.clip(jnp.asarray(parts).astype(jnp.int32) - 5, 0, 2)
+    found = jnp.pad(found, ((0, 0), (0, 1)))
+    last = jnp.take_along_axis(found, jnp.asarray(lengths)[:, None] - 1, 1)
+    behind = jnp.arange(found.shape[1]) - lengths[:, None]
+    return jnp.where(behind < 0, found, jnp.where(behind == 0, last, 3))
+
+
+def ngram_roots(regions: jax.Array, orders: tuple[int, int]) -> jax.Array:
+    """float32 [n, 3]: root of the number of n-grams of each region, by which their sum is divided; of none, 1."""
+    counts = (regions[:, :, None] == jnp.arange(3)).sum(1) * (orders[1] - orders[0] + 1)
+    return jnp.maximum(counts, 1).astype(jnp.float32) ** 0.5
+
+
+def ngrams(
+    table: Any,
+    orders: tuple[int, int],
+    ids: jax.Array | Array,
+    parts: jax.Array | Array,
+    lengths: jax.Array | Array,
+) -> jax.Array:
+    """What a table adds to the logits, over its scale: float32 [n]. Sums of the path and of the query excuse nothing.
+
+    Args:
+        table: int8 [rows], a power of two of them.
+        orders, ids, parts, lengths: as for `ngram_rows`.
+    """
+    rows = ngram_rows(ids, parts, lengths, orders, len(table))
+    weights = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32).sum(2)
+    regions = ngram_regions(parts, lengths)
+    sums = jnp.where(regions[:, :, None] == jnp.arange(3), weights[:, :, None], 0).sum(1)
+    return (sums.at[:, 1:].max(0) / ngram_roots(regions, orders)).sum(1)
 
 
 def _mask(lengths: jax.Array, positions: int) -> jax.Array:
@@ -296,11 +332,8 @@ def forward(
         elif layer.kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         elif layer.kind == "ngrams":
-            table = weights[f"{layer.name}.weight"]
-            rows = ngram_rows(ids, parts, tokens, layer.orders, len(table))
-            known = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32)
-            total = known.sum((1, 2)) * weights[f"{layer.name}.scale"]
-            x = x + (total / ngram_root(tokens, layer.orders))[:, None]
+            added = ngrams(weights[f"{layer.name}.weight"], layer.orders, ids, parts, tokens)
+            x = x + (added * weights[f"{layer.name}.scale"])[:, None]
         else:
             if dropout and key is not None and before.kind in ("pool", "flatten"):
                 x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)

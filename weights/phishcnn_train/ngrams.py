@@ -1,4 +1,5 @@
 """The table of hashed n-grams beside the network (layer `ngrams`): a linear model of its own, whose mistakes are others.
+That path and query excuse nothing (`network.ngrams`) is left out in fitting, and judged by.
 
 It is fitted alone and joins the finished network at the share that validation rows choose. Fitted on what the network
 leaves it would learn nothing: the network knows its training rows.
@@ -36,24 +37,33 @@ def layer_of(params: Params) -> Layer | None:
     return last if params.ngrams else None
 
 
-def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array) -> Any:
+def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array, region: int | None = None) -> Any:
     """Sparse float32 [n, size]: how often each row of the table counts in a URL, over the root that the layer divides by.
 
     Args:
         size: rows of the table, a power of two.
         ids, parts: int [n, L]; positions at or behind `lengths` may hold anything.
         lengths: int [n], tokens.
+        region: count the n-grams of one region alone (`network.ngram_regions`).
     """
     from scipy.sparse import csr_matrix
 
-    rows = np.asarray(network.ngram_rows(ids, parts, lengths, layer.orders, size)).reshape(len(ids), -1)
+    rows = np.asarray(network.ngram_rows(ids, parts, lengths, layer.orders, size))
+    regions = network.ngram_regions(parts, lengths)
+    roots, regions = np.asarray(network.ngram_roots(regions, layer.orders)), np.asarray(regions)
+    values = np.take_along_axis(1 / roots, np.minimum(regions, 2), 1)[:, :, None]
     known = rows < size  # the others hold the mask, or lie behind the end
-    starts = np.concatenate([[0], np.cumsum(known.sum(1))])
-    values = (1 / network.ngram_root(lengths, layer.orders)).astype(np.float32).repeat(np.diff(starts))
-    return csr_matrix((values, rows[known].astype(np.int32), starts), (len(ids), size))
+    if region is not None:
+        known &= (regions == region)[:, :, None]
+    starts = np.concatenate([[0], np.cumsum(known.sum((1, 2)))])
+    return csr_matrix(
+        (np.broadcast_to(values, rows.shape)[known], rows[known].astype(np.int32), starts), (len(ids), size)
+    )
 
 
-def chunks(layer: Layer, size: int, tokens: Tokens, order: Array, params: Params, longer: Longer) -> list[Any]:
+def chunks(
+    layer: Layer, size: int, tokens: Tokens, order: Array, params: Params, longer: Longer, region: int | None = None
+) -> list[Any]:
     """`columns` of these rows (int [n], positions in `tokens`), `CHUNK` at a time; `longer`: rows that were changed."""
     out = []
     for i in range(0, len(order), CHUNK):
@@ -63,8 +73,14 @@ def chunks(layer: Layer, size: int, tokens: Tokens, order: Array, params: Params
         for j in (j for j, row in enumerate(rows.tolist()) if row in longer):
             n = lengths[j] = len(longer[rows[j]][0])
             ids[j, :n], parts[j, :n] = longer[rows[j]]
-        out.append(columns(layer, size, ids, parts, lengths))
+        out.append(columns(layer, size, ids, parts, lengths, region))
     return out
+
+
+def added(regions: list[list[Any]], table: Array) -> Array:
+    """float32 [n]: what the table adds, by the `chunks` of each region: `network.ngrams` for a table of floats."""
+    host, path, query = (np.concatenate([x @ table for x in chunks]) for chunks in regions)
+    return np.asarray(host + np.maximum(path, 0) + np.maximum(query, 0))
 
 
 def fit(
@@ -87,7 +103,7 @@ def fit(
     judged = [
         (
             logits(beside, params.output, net, t, params.train["buckets"]),
-            chunks(layer, size, t, np.arange(len(t)), params, {}),
+            [chunks(layer, size, t, np.arange(len(t)), params, {}, region) for region in range(3)],
         )
         for t in (valid, domains)
     ]
@@ -100,7 +116,7 @@ def fit(
         for cut in how["cuts"]:
             step = np.quantile(np.abs(found[found != 0]), cut) / MAX
             table = np.rint(np.clip(found / step, -MAX, MAX)).astype(np.float32)
-            alone = [np.concatenate([x @ table for x in part]) * step for _, part in judged]
+            alone = [added(regions, table) * step for _, regions in judged]
             for share in how["shares"]:
                 both = [own + share * other for (own, _), other in zip(judged, alone, strict=True)]
                 figures = validation(valid.labels > 0.5, *both)

@@ -183,12 +183,11 @@ def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
     return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
-def ngram_sums(table: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
-    """int [URLs]: sums of a table's bytes over the n-grams of many URLs, one behind the other in `ids` and `parts`."""
+def ngrams(table: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
+    """`network.ngrams` of many URLs, one behind the other in `ids` and `parts`."""
     padded = np.zeros((2, len(lengths), int(lengths.max())), np.int32)
     padded[:, np.arange(padded.shape[2]) < lengths[:, None]] = ids, parts
-    rows = np.asarray(network.ngram_rows(*padded, lengths, orders, len(table)))
-    return np.asarray(np.append(table, 0)[rows].sum((1, 2), int))
+    return np.asarray(network.ngrams(table, orders, *padded, lengths))
 
 
 def requantise(sums: Array, multiplier: Array) -> Array:
@@ -419,8 +418,7 @@ class Quantiser:
     def ngrams(self, layer: Layer, ids: Array, parts: Array, lengths: Array) -> None:
         table, scale = (self.tensors[f"{layer.name}.{name}"] for name in ("weight", "scale"))
         self.out |= {f"{layer.name}.weight": table, f"{layer.name}.scale": scale.astype("<f4")}  # bytes as they are
-        root = network.ngram_root(lengths, layer.orders)
-        added = (ngram_sums(table, layer.orders, ids, parts, lengths) * scale / root)[:, None]
+        added = (ngrams(table, layer.orders, ids, parts, lengths) * scale)[:, None]
         self.exact, self.rounded = self.exact + added, self.rounded + added
 
 

@@ -20,9 +20,11 @@ def trigram_row(ids, rows):
 
 
 def ngram_rows(ids, parts, shortest, longest, rows):
-    """Of the n-grams of one URL that hold no mask, as docs/model-file.md has them, in Python's integers."""
+    """Of the n-grams of one URL that hold no mask, position by position, as docs/model-file.md has them, in Python's
+    integers."""
     found = []
     for end in range(len(ids) + 1):
+        found.append([])
         for order in range(shortest, longest + 1):
             ngram = [int(ids[i]) if 0 <= i < len(ids) else 0 for i in range(end - order + 1, end + 1)]
             if 256 in ngram:
@@ -32,7 +34,7 @@ def ngram_rows(ids, parts, shortest, longest, rows):
                 h = (h ^ i) * 16777619 % 2**32
             h = (h ^ h // 2**16) * 0x85EBCA6B % 2**32
             h = (h ^ h // 2**13) * 0xC2B2AE35 % 2**32
-            found.append((h ^ h // 2**16) % rows)
+            found[-1].append((h ^ h // 2**16) % rows)
     return found
 
 
@@ -78,8 +80,13 @@ def oracle(layers, weights, ids, parts):
             x = x.reshape(-1)
         elif layer.kind == "ngrams":
             table, (shortest, longest) = weights[f"{layer.name}.weight"], layer.orders
-            total = table[ngram_rows(ids, parts, shortest, longest, len(table))].sum() * weights[f"{layer.name}.scale"]
-            x = x + total / np.sqrt((len(ids) + 1) * (longest - shortest + 1))
+            rows = ngram_rows(ids, parts, shortest, longest, len(table))
+            for region in ({0, 1, 2, 3, 4, 5}, {6}, {7, 8}):
+                inside = [r for r, part in zip(rows, [*parts, parts[-1]], strict=True) if int(part) in region]
+                total = sum(table[row] for r in inside for row in r) * weights[f"{layer.name}.scale"]
+                if inside:
+                    total = total if 0 in region else np.maximum(total, 0)
+                    x = x + total / np.sqrt(len(inside) * (longest - shortest + 1))
         else:
             x = ACT[layer.activation](x @ weights[f"{layer.name}.weight"] + weights[f"{layer.name}.bias"])
     return x

@@ -177,9 +177,10 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
         and chosen["passes"] <= 3
     )
     alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
-    product = np.concatenate(
-        [x @ table for x in ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})]
-    )
+    regions = [ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {}, region) for region in range(3)]
+    product = ngrams.added(regions, table)
+    whole = ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})
+    assert all((sum(by) != all_of_it).nnz == 0 for *by, all_of_it in zip(*regions, whole, strict=True))
     np.testing.assert_allclose(scores, alone + product, atol=1e-3)
     calibrate.calibrate(more, work)
     export.export(more, work, work / "m.safetensors", None)

@@ -4,7 +4,7 @@
 
 use super::Random;
 use super::model_file::{Architecture, Input, Layer, ModelFile, TRIGRAM_ROWS, Tensor};
-use super::network::{Network, Orders, ngram_rows, trigram_row};
+use super::network::{Network, Orders, ngram_sums, trigram_row};
 use super::tokens::Token;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -161,11 +161,10 @@ impl Int8Network {
 
     fn ngrams(&self, words: &[&str], tokens: &[Token]) -> f32 {
         let (table, orders) = (self.tensor(words[1], "weight").unwrap(), Orders::read(words[2]));
-        let rows = ngram_rows(tokens, orders, table.len());
-        let sum: i64 = rows.iter().map(|row| table[*row]).sum();
-        let scaled =
-            i32::try_from(sum).unwrap() as f32 * self.scales[&format!("{}.scale", words[1])][0];
-        scaled / (orders.ngrams(tokens.len()) as f32).sqrt()
+        let table: Vec<f64> = table.iter().map(|weight| *weight as f64).collect();
+        let sums = ngram_sums(tokens, orders, &table);
+        let quotients = sums.iter().map(|(sum, count)| *sum as f32 / (*count as f32).sqrt());
+        quotients.fold(0.0, |a, b| a + b) * self.scales[&format!("{}.scale", words[1])][0]
     }
 
     fn dense(&self, words: &[&str], x: &[i64]) -> (Vec<i64>, Vec<f32>) {

@@ -139,10 +139,9 @@ impl Network {
                 "ngrams" => {
                     let (table, orders) =
                         (self.weights(words[1], "weight"), Orders::read(words[2]));
-                    let rows = ngram_rows(tokens, orders, table.len());
-                    let sum: f64 = rows.iter().map(|row| table[*row]).sum();
-                    let scale = self.weights(words[1], "scale")[0];
-                    vector[0] += sum * scale / (orders.ngrams(tokens.len()) as f64).sqrt();
+                    let sums = ngram_sums(tokens, orders, &table);
+                    let quotients = sums.iter().map(|(sum, count)| sum / (*count as f64).sqrt());
+                    vector[0] += quotients.sum::<f64>() * self.weights(words[1], "scale")[0];
                 }
                 other => panic!("{other}"),
             }
@@ -258,16 +257,24 @@ impl Orders {
         let (first, last) = word.split_once("..").unwrap();
         Self(first.parse().unwrap(), last.parse().unwrap())
     }
-
-    /// All n-grams of so many tokens.
-    pub fn ngrams(self, tokens: usize) -> usize {
-        (tokens + 1) * (self.1 - self.0 + 1)
-    }
 }
 
-/// The row of each n-gram without a mask, as docs/model-file.md has it, in whole numbers without
-/// wrapping.
-pub fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<usize> {
+/// S and c of each region that has n-grams, as docs/model-file.md has them.
+pub fn ngram_sums(tokens: &[Token], orders: Orders, table: &[f64]) -> Vec<(f64, usize)> {
+    let rows = ngram_rows(tokens, orders, table.len());
+    let regions = [0..=5, 6..=6, 7..=8].map(|parts| {
+        let inside = |at: usize| parts.contains(&(tokens[at.min(tokens.len() - 1)].part as u8));
+        let inside: Vec<_> = (0..rows.len()).filter(|at| inside(*at)).collect();
+        let sum: f64 = inside.iter().flat_map(|at| &rows[*at]).map(|row| table[*row]).sum();
+        let excused = *parts.start() > 0 && sum < 0.0;
+        (if excused { 0.0 } else { sum }, inside.len() * (orders.1 - orders.0 + 1))
+    });
+    regions.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+/// The rows of the n-grams without a mask that end at each position, and behind the last, as
+/// docs/model-file.md has them, in whole numbers without wrapping.
+fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<Vec<usize>> {
     const TWO_32: u64 = 1 << 32;
     // As many NULs in front as the longest n-gram may reach, and one behind.
     let mut ids = vec![0_u64; orders.1 - 1];
@@ -275,6 +282,7 @@ pub fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<usize> {
     ids.push(0);
     let mut found = Vec::new();
     for end in orders.1..=ids.len() {
+        let mut here = Vec::new();
         for order in orders.0..=orders.1 {
             let ngram = &ids[end - order..end];
             if ngram.contains(&256) {
@@ -289,8 +297,9 @@ pub fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<usize> {
             h = (h ^ (h / (1 << 16))) * 0x85EB_CA6B % TWO_32;
             h = (h ^ (h / (1 << 13))) * 0xC2B2_AE35 % TWO_32;
             h ^= h / (1 << 16);
-            found.push((h % rows as u64) as usize);
+            here.push((h % rows as u64) as usize);
         }
+        found.push(here);
     }
     found
 }
