@@ -24,7 +24,7 @@ mod tile;
 #[allow(unsafe_code)]
 mod native;
 
-pub(crate) use float::{Product, weight, weights};
+pub(crate) use float::{Product, Weights, weight, weights};
 pub(crate) use int8::{Convolve, MAX, Residual, integer, requantise};
 pub(crate) use tanh::tanh;
 

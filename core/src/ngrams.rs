@@ -6,20 +6,25 @@
 //! in f32 models, too: the table is fitted apart from the network and may be most of a file, and
 //! integers have the same sum in any order.
 
-use crate::kernel::weight;
+use crate::kernel::{Weights, weight};
 use crate::tokens::{MASK_ID, Token};
 use crate::url::Part;
 
 /// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
 const PRIME: u32 = 0x0100_0193;
+/// Host, path and query.
+pub(crate) const REGIONS: usize = 3;
+/// What path and query may take off the logit, each: behind a host stands what its owner likes, and
+/// ordinary text there is little of an excuse.
+const EXCUSE: f32 = 1.0;
 
 /// One weight for each row of a table of hashed n-grams.
 #[derive(Clone, Debug)]
 pub(crate) struct Ngrams<'a> {
     /// Signed bytes; a power of two of them.
     pub(crate) table: &'a [u8],
-    /// f32, of the sums. (As it lies in the file: stacks may be small.)
-    pub(crate) scale: &'a [u8; 4],
+    /// f32, one for the sums of each region. (As they lie in the file: stacks may be small.)
+    pub(crate) scales: Weights<'a>,
     /// Ids of the shortest and of the longest n-grams, 1 to 8.
     pub(crate) orders: [u8; 2],
 }
@@ -39,7 +44,7 @@ struct Seen {
     ids: u128,
     /// The region of the newest.
     region: usize,
-    sums: [Sum; 3],
+    sums: [Sum; REGIONS],
 }
 
 impl Ngrams<'_> {
@@ -55,14 +60,16 @@ impl Ngrams<'_> {
         self.next(&mut seen, 0, 0)?;
         let [shortest, longest] = self.orders.map(u32::from);
         let mut added = 0.0;
-        for (region, sum) in seen.sums.iter().enumerate().filter(|(_, sum)| sum.positions > 0) {
-            // Behind the host stands what its owner likes: ordinary text there must not excuse it.
-            let weights = if region == 0 { sum.weights } else { sum.weights.max(0) };
+        for (region, (sum, scale)) in seen.sums.iter().zip(self.scales).enumerate() {
+            if sum.positions == 0 {
+                continue;
+            }
             // The root is the length of the vector of counts where no n-gram is there twice.
             let count = sum.positions * (longest - shortest + 1);
-            added += weights as f32 / libm::sqrtf(count as f32);
+            let mine = sum.weights as f32 / libm::sqrtf(count as f32) * weight(scale);
+            added += if region == 0 { mine } else { mine.max(-EXCUSE) };
         }
-        Some(added * weight(self.scale))
+        Some(added)
     }
 
     /// Adds the weights of the n-grams that end at the next position, whose hashes begin with
@@ -91,7 +98,7 @@ impl Ngrams<'_> {
     }
 }
 
-/// Host, path or query: what has a sum of its own.
+/// Which of the `REGIONS` a part belongs to.
 const fn region(part: Part) -> usize {
     match part {
         Part::Path => 1,

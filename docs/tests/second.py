@@ -175,13 +175,15 @@ class Model:
         table = self.tensors[f"{name}.weight"]
         rows = ngram_rows(ids, parts, shortest, longest, len(table))
         total = np.float32(0)
-        for region in ((0, 1, 2, 3, 4, 5), (6,), (7, 8)):
+        regions = (0, 1, 2, 3, 4, 5), (6,), (7, 8)
+        for region, scale in zip(regions, self.tensors[f"{name}.scale"], strict=True):
             inside = [row for row, part in zip(rows, [*parts, parts[-1]], strict=True) if part in region]
             if inside:
                 s = sum(int(table[r]) for row in inside for r in row)
-                s = max(s, 0) if region[0] >= 6 else s
-                total += np.float32(s) / np.sqrt(np.float32(len(inside) * (longest - shortest + 1)))
-        return total * self.tensors[f"{name}.scale"][0]
+                root = np.sqrt(np.float32(len(inside) * (longest - shortest + 1)))
+                mine = np.float32(s) / root * scale
+                total += mine if region[0] == 0 else max(mine, np.float32(-1))
+        return total
 
     def _embedded(self, ids: list[int], parts: list[int], kind: type) -> np.ndarray:
         words = self.layers[0][1]

@@ -23,6 +23,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 MASK_ID = 256  # byte id of a masked byte; parts keep their ids
 N_BYTES, N_PARTS = 257, 9
 ORDERS = re.compile(r"([1-8])\.\.([1-8])")
+EXCUSE = 1.0  # what the n-grams of path and of query may take off the logit, each
 EMBEDDINGS = ("bytes", "bytes+parts", "bytes+parts+trigrams", "chars")
 
 
@@ -260,22 +261,24 @@ def ngram_roots(regions: jax.Array, orders: tuple[int, int]) -> jax.Array:
 
 def ngrams(
     table: Any,
+    scales: Any,
     orders: tuple[int, int],
     ids: jax.Array | Array,
     parts: jax.Array | Array,
     lengths: jax.Array | Array,
 ) -> jax.Array:
-    """What a table adds to the logits, over its scale: float32 [n]. Sums of the path and of the query excuse nothing.
+    """What a table adds to the logits: float32 [n].
 
     Args:
         table: int8 [rows], a power of two of them.
+        scales: float32 [3], of the sums of each region.
         orders, ids, parts, lengths: as for `ngram_rows`.
     """
     rows = ngram_rows(ids, parts, lengths, orders, len(table))
     weights = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32).sum(2)
     regions = ngram_regions(parts, lengths)
     sums = jnp.where(regions[:, :, None] == jnp.arange(3), weights[:, :, None], 0).sum(1)
-    return (sums.at[:, 1:].max(0) / ngram_roots(regions, orders)).sum(1)
+    return (sums / ngram_roots(regions, orders) * scales).at[:, 1:].max(-EXCUSE).sum(1)
 
 
 def _mask(lengths: jax.Array, positions: int) -> jax.Array:
@@ -332,8 +335,8 @@ def forward(
         elif layer.kind == "flatten":
             x = x.reshape(x.shape[0], -1)
         elif layer.kind == "ngrams":
-            added = ngrams(weights[f"{layer.name}.weight"], layer.orders, ids, parts, tokens)
-            x = x + (added * weights[f"{layer.name}.scale"])[:, None]
+            table, scales = (weights[f"{layer.name}.{tensor}"] for tensor in ("weight", "scale"))
+            x = x + ngrams(table, scales, layer.orders, ids, parts, tokens)[:, None]
         else:
             if dropout and key is not None and before.kind in ("pool", "flatten"):
                 x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)

@@ -1,5 +1,5 @@
 """The table of hashed n-grams beside the network (layer `ngrams`): a linear model of its own, whose mistakes are others.
-That path and query excuse nothing (`network.ngrams`) is left out in fitting, and judged by.
+That path and query excuse little (`network.EXCUSE`) is left out in fitting, and judged by.
 
 It is fitted alone and joins the finished network at the share that validation rows choose. Fitted on what the network
 leaves it would learn nothing: the network knows its training rows.
@@ -20,7 +20,7 @@ from .augment import Longer
 from .network import Layer
 from .params import Params, ParamsError
 from .tokens import Tokens
-from .train import logits, pad, rank, stored, validation
+from .train import TIE, logits, pad, rank, stored, validation
 from .typed import Array, Figures, Log, Tensors
 
 CHUNK = 20_000
@@ -77,18 +77,19 @@ def chunks(
     return out
 
 
-def added(regions: list[list[Any]], table: Array) -> Array:
-    """float32 [n]: what the table adds, by the `chunks` of each region: `network.ngrams` for a table of floats."""
-    host, path, query = (np.concatenate([x @ table for x in chunks]) for chunks in regions)
-    return np.asarray(host + np.maximum(path, 0) + np.maximum(query, 0))
+def limited(sums: list[Array]) -> Array:
+    """float32 [n]: what a table adds, whose quotients of each region, times their scales, are these: `network.ngrams`."""
+    host, path, query = sums
+    return np.asarray(host + np.maximum(path, -network.EXCUSE) + np.maximum(query, -network.EXCUSE))
 
 
 def fit(
     layer: Layer, params: Params, train: Tokens, valid: Tokens, domains: Tokens, net: Tensors, log: Log = print
 ) -> tuple[Tensors, Figures]:
-    """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [1]; what was chosen): averaged SGD on the collected
+    """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [3]; what was chosen): averaged SGD on the collected
     labels, each row weighed as the network sees it; rows changed as the network gets them (`augment.changed`) among them.
-    Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`.
+    Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`; of shares
+    within `TIE` of it the largest, which says more behind changed URLs and is less disturbed by the network's rounding.
     """
     from sklearn.linear_model import SGDClassifier
 
@@ -108,7 +109,7 @@ def fit(
         for t in (valid, domains)
     ]
     model = SGDClassifier(loss="log_loss", alpha=how["penalty"], average=True, random_state=params.train["seed"])
-    top, best, chosen = -1.0, Tensors(), Figures()
+    best: dict[float, tuple[float, Tensors, Figures]] = {}  # of each share: rank, tensors and what was chosen
     for passes in range(1, how["passes"] + 1):
         for rows, x in zip(parts, seen, strict=True):
             model.partial_fit(x, train.phishing[rows].astype(int), [0, 1], sample_weight=weights[rows])
@@ -116,19 +117,29 @@ def fit(
         for cut in how["cuts"]:
             step = np.quantile(np.abs(found[found != 0]), cut) / MAX
             table = np.rint(np.clip(found / step, -MAX, MAX)).astype(np.float32)
-            alone = [added(regions, table) * step for _, regions in judged]
+            alone = [[np.concatenate([x @ table for x in region]) for region in regions] for _, regions in judged]
             for share in how["shares"]:
-                both = [own + share * other for (own, _), other in zip(judged, alone, strict=True)]
+                scales = np.array([share, share, share * how["query"]], "<f4") * np.float32(step)
+                both = [
+                    own + limited([scale * part for scale, part in zip(scales, sums, strict=True)])
+                    for (own, _), sums in zip(judged, alone, strict=True)
+                ]
                 figures = validation(valid.labels > 0.5, *both)
-                if rank(figures) > top:
-                    top = rank(figures)
-                    best = {f"{layer.name}.weight": table.astype("i1")}
-                    best |= {f"{layer.name}.scale": np.array([share * step], "<f4")}
-                    chosen = {"passes": passes, "cut": cut, "share": share, **figures}
-        log(json.dumps(chosen), flush=True)
-        if passes - chosen["passes"] == PATIENCE:
+                if share not in best or rank(figures) > best[share][0]:
+                    tensors = {f"{layer.name}.weight": table.astype("i1"), f"{layer.name}.scale": scales}
+                    told = {"passes": passes, "cut": cut, "share": share, **figures}
+                    best[share] = rank(figures), tensors, told
+        log(
+            json.dumps(
+                {str(share): [round(r, 6), told["passes"], told["cut"]] for share, (r, _, told) in best.items()}
+            ),
+            flush=True,
+        )
+        top, _, told = max(best.values(), key=lambda found: found[0])
+        if passes - told["passes"] == PATIENCE:
             break
-    return best, chosen
+    _, tensors, chosen = best[max(share for share, (r, _, _) in best.items() if r >= top - TIE)]
+    return tensors, chosen | {"tried": {str(share): round(r, 6) for share, (r, _, _) in best.items()}}
 
 
 def add(

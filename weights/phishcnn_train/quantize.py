@@ -183,11 +183,11 @@ def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
     return np.asarray(network.trigram_rows(np.stack([*before, ids], 1), rows))[:, 2].astype(int)
 
 
-def ngrams(table: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
+def ngrams(table: Array, scales: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
     """`network.ngrams` of many URLs, one behind the other in `ids` and `parts`."""
     padded = np.zeros((2, len(lengths), int(lengths.max())), np.int32)
     padded[:, np.arange(padded.shape[2]) < lengths[:, None]] = ids, parts
-    return np.asarray(network.ngrams(table, orders, *padded, lengths))
+    return np.asarray(network.ngrams(table, scales, orders, *padded, lengths))
 
 
 def requantise(sums: Array, multiplier: Array) -> Array:
@@ -228,22 +228,22 @@ def embedding(rows: Array, other: Array, low: Array, scale: Array) -> tuple[Arra
 
 
 def narrowest(
-    exact: Array, rows: Array, other: Array, ids: Array, parts: Array, trigrams: Array, count: int
+    exact: Array, rows: Array, other: Array, table: Array, ids: Array, parts: Array, trigrams: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
     """(scale, zero, rounded bytes, parts and trigrams) of one channel of three tables that are added.
 
     What they could add up to is far more than what they do: the rarest sums are cut, for finer steps. A trigram's row
-    stands for few bytes, and takes off what rounding adds to theirs in the mean; parts have few rows, which happen to
+    stands for few bytes, and takes off what rounding adds to theirs in the mean (one that is not seen here is its own, rounded);
+    parts have few rows, which happen to
     round well or not. Tried are cuts and steps; kept is what errs least over `REACHED` positions together.
 
     Args:
         exact: float [positions], the sums.
-        rows, other: float [bytes] and [parts], this channel of their tables.
+        rows, other, table: float [bytes], [parts] and [trigrams], this channel of their tables.
         ids, parts, trigrams: int [positions], rows of the three tables.
-        count: rows of the trigrams' table.
     """
     best: tuple[float, tuple[Array, ...]] = (np.inf, ())
-    seen = np.maximum(np.bincount(trigrams, minlength=count), 1)
+    seen = np.bincount(trigrams, minlength=len(table))
     for rare in CUT:
         low, high = np.quantile(exact, (rare, 1 - rare))
         for stretch in STRETCH:
@@ -251,8 +251,8 @@ def narrowest(
             scale = np.asarray((high - low if high > low else 1.0) * stretch / (MAX - 1))
             zero, first, second = embedding(rows, other, low, scale)
             rounded = first[ids] + second[parts]
-            owed = np.bincount(trigrams, exact / scale + zero - rounded, count) / seen
-            third = np.clip(np.rint(owed), -128, 127)
+            owed = np.bincount(trigrams, exact / scale + zero - rounded, len(table)) / np.maximum(seen, 1)
+            third = np.clip(np.rint(np.where(seen > 0, owed, table / scale)), -128, 127)
             error = (np.clip(rounded + third[trigrams], 0, MAX) - zero) * scale - exact
             loss = float((np.convolve(error, np.ones(REACHED), "valid") ** 2).mean())
             if loss < best[0]:
@@ -284,7 +284,7 @@ class Quantiser:
             trigrams = trigram_rows(ids, lengths, len(table))
             exact = exact + table[trigrams]
             columns = [
-                narrowest(exact[:, c], rows[:, c], other[:, c], ids, parts, trigrams, len(table))
+                narrowest(exact[:, c], rows[:, c], other[:, c], table[:, c], ids, parts, trigrams)
                 for c in range(rows.shape[1])
             ]
             self.scale, self.zero, first, second, third = (np.stack(t, -1) for t in zip(*columns, strict=True))
@@ -416,9 +416,9 @@ class Quantiser:
         self.scale, self.zero = np.full(exact.shape[1], step), np.zeros(exact.shape[1])
 
     def ngrams(self, layer: Layer, ids: Array, parts: Array, lengths: Array) -> None:
-        table, scale = (self.tensors[f"{layer.name}.{name}"] for name in ("weight", "scale"))
-        self.out |= {f"{layer.name}.weight": table, f"{layer.name}.scale": scale.astype("<f4")}  # bytes as they are
-        added = (ngrams(table, layer.orders, ids, parts, lengths) * scale)[:, None]
+        table, scales = (self.tensors[f"{layer.name}.{name}"] for name in ("weight", "scale"))
+        self.out |= {f"{layer.name}.weight": table, f"{layer.name}.scale": scales.astype("<f4")}  # bytes as they are
+        added = ngrams(table, scales.astype("<f4"), layer.orders, ids, parts, lengths)[:, None]
         self.exact, self.rounded = self.exact + added, self.rounded + added
 
 

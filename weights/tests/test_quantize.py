@@ -46,7 +46,7 @@ def write(path, name):
         tensors["embed.trigrams"] = np.random.default_rng(5).normal(0, 0.3, (64, 10)).astype("<f4")
     if "ngrams" in line:
         tensors["words.weight"] = np.random.default_rng(6).normal(0, 40, 1024).clip(-127, 127).astype("i1")
-        tensors["words.scale"] = np.array([0.05], "<f4")
+        tensors["words.scale"] = np.array([0.05, 0.04, 0.03], "<f4")
     if input_line is CHARS:
         tensors["chars"] = chars
     metadata = {
@@ -123,6 +123,18 @@ def test_one_command_gives_the_same_bytes_twice(rows, tmp_path):
     assert (logits[rows.labels == 0] >= phishing).mean() <= 0.001
     with pytest.raises(ValueError, match="int8 already"):
         quantize(tmp_path / "a.safetensors", rows, tmp_path / "c.safetensors")
+
+
+def test_a_trigram_that_calibration_never_saw_keeps_its_weight():
+    """Of a large table no calibration sees all rows: each is near what it would be if it were seen."""
+    rng = np.random.default_rng(8)
+    rows, other, table = rng.normal(0, 0.3, 257), rng.normal(0, 0.1, 9), rng.normal(0, 0.2, 64)
+    ids, parts, trigrams = rng.integers(0, 257, 9000), rng.integers(0, 9, 9000), rng.integers(0, 32, 9000)
+    exact = rows[ids] + other[parts] + table[trigrams]
+    scale, _, _, _, third = step.narrowest(exact, rows, other, table, ids, parts, trigrams)
+    shift = np.median(third[:32] - table[:32] / scale)
+    assert np.abs(third[32:] - table[32:] / scale).max() <= 0.5
+    assert np.abs(third[:32] - table[:32] / scale - shift).max() <= 3
 
 
 def test_packing_by_its_definition():

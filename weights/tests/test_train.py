@@ -150,7 +150,7 @@ def with_ngrams(tiny, **how) -> Params:
         tiny,
         layers=f"{tiny.layers}; ngrams words 2..5",
         sizes={**tiny.sizes, "words": 4096},
-        ngrams={"penalty": 1e-6, "passes": 3, "cuts": [0.99], "shares": [0.5], **how},
+        ngrams={"penalty": 1e-6, "passes": 3, "cuts": [0.99], "shares": [0.5], "query": 0.25, **how},
     )
 
 
@@ -168,7 +168,8 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     assert epochs == json.loads((trained[0] / "history.json").read_text())
     told = card.training_of([*epochs, last], more, more.version)
     assert "; the table of n-grams: " in told and " weights cut at the quantile 0.99, 0.5 of its logit" in told
-    table = weights["words.weight"] * weights["words.scale"]
+    table, scales = weights["words.weight"].astype(np.float32), weights["words.scale"]
+    assert scales[0] == scales[1] == 4 * scales[2]
     scores, unseen = (train.logits(network.parse(more.layers), "logit", weights, t, [256]) for t in arrays[1:])
     told = train.validation(arrays[1].labels > 0.5, scores, unseen)
     assert (
@@ -178,7 +179,8 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     )
     alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
     regions = [ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {}, region) for region in range(3)]
-    product = ngrams.added(regions, table)
+    sums = [np.concatenate([x @ table for x in region]) * scale for region, scale in zip(regions, scales, strict=True)]
+    product = ngrams.limited(sums)
     whole = ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})
     assert all(abs(a + b + c - x).max() < 1e-6 for a, b, c, x in zip(*regions, whole, strict=True))
     np.testing.assert_allclose(scores, alone + product, atol=1e-3)
@@ -196,6 +198,17 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     assert again.keys() == apart and all(np.array_equal(again[name], weights[name]) for name in apart)
     train.train(tiny, *arrays, work, quiet=True)
     assert "words.weight" not in train.load_weights(work)
+
+
+def test_of_shares_about_as_good_the_largest_is_kept(trained, tiny, arrays, monkeypatch):
+    ranks = [0.7, 0.6, 0.69, 0.6993, 0.6995, 0.65]
+    figures = iter({"recall": r, "recall_unseen": r} for r in ranks)
+    monkeypatch.setattr(ngrams, "validation", lambda *_: next(figures))
+    more = with_ngrams(tiny, passes=1, cuts=[0.9, 1.0], shares=[0.25, 0.5, 0.75])
+    net, quiet = train.load_weights(trained[0]), lambda *_, **__: None
+    _, chosen = ngrams.fit(ngrams.layer_of(more), more, *arrays, net, quiet)
+    assert (chosen["cut"], chosen["share"]) == (1.0, 0.5)
+    assert chosen["tried"] == {"0.25": 0.7, "0.5": 0.6995, "0.75": 0.69}
 
 
 def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypatch):

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::file::{Dtype, File};
 use crate::kernel::{integer, weight, weights};
-use crate::ngrams::Ngrams;
+use crate::ngrams::{Ngrams, REGIONS};
 use crate::text::{Split, number, split};
 use crate::tokens::{BYTE_IDS, CharTable, Input};
 use crate::url::Part;
@@ -468,7 +468,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(Dense { weight, bias, multiplier, table, inputs, outputs, activation })
     }
 
-    /// `NAME.weight` I8 (2^n); `NAME.scale` F32 (1).
+    /// `NAME.weight` I8 (2^n); `NAME.scale` F32 (3).
     fn ngrams(&mut self, text: &'a str) -> Result<Ngrams<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let mut words = split(text, b' ');
@@ -485,9 +485,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let allowed = |rows: usize| rows.is_power_of_two() && (2..=NGRAM_ROWS_MAX).contains(&rows);
         let (_, table) = self.tensor_of(text, (name, ".weight"), Dtype::I8, [None], allowed)?;
-        let [scale] = weights(self.weights(text, (name, ".scale"), [Some(1)])?.1) else {
-            return Err(unsupported);
-        };
-        Ok(Ngrams { table, scale, orders: [shortest - b'0', longest - b'0'] })
+        let (_, scales) = self.weights(text, (name, ".scale"), [Some(REGIONS)])?;
+        Ok(Ngrams { table, scales: weights(scales), orders: [shortest - b'0', longest - b'0'] })
     }
 }

@@ -320,18 +320,20 @@ fn tensors_of_ngrams() {
         for (name, dtype, shape, error) in [
             ("n2.weight", "I8", vec![2, 128], Error::Shape),
             ("n2.weight", "F32", vec![64], Error::Unsupported),
-            ("n2.scale", "F32", vec![1, 1], Error::Shape),
-            ("n2.scale", "I32", vec![1], Error::Unsupported),
-            ("n2.scale", "I8", vec![4], Error::Unsupported),
+            ("n2.scale", "F32", vec![1, 3], Error::Shape),
+            ("n2.scale", "I32", vec![3], Error::Unsupported),
+            ("n2.scale", "I8", vec![12], Error::Unsupported),
         ] {
             let mut model = good.clone();
             let tensor = model.tensor_mut(name);
             (tensor.dtype, tensor.shape) = (dtype, shape);
             refused(&model.bytes(), error, name);
         }
-        for (scale, error) in
-            [(vec![f32::INFINITY], Error::NonFinite), (vec![0.5; 2], Error::Shape)]
-        {
+        for (scale, error) in [
+            (vec![0.5, 0.5, f32::INFINITY], Error::NonFinite),
+            (vec![0.5; 1], Error::Shape),
+            (vec![0.5; 4], Error::Shape),
+        ] {
             let mut model = good.clone();
             let tensor = model.tensor_mut("n2.scale");
             tensor.shape = vec![scale.len()];

@@ -162,9 +162,13 @@ impl Int8Network {
     fn ngrams(&self, words: &[&str], tokens: &[Token]) -> f32 {
         let (table, orders) = (self.tensor(words[1], "weight").unwrap(), Orders::read(words[2]));
         let table: Vec<f64> = table.iter().map(|weight| *weight as f64).collect();
-        let sums = ngram_sums(tokens, orders, &table);
-        let quotients = sums.iter().map(|(sum, count)| *sum as f32 / (*count as f32).sqrt());
-        quotients.fold(0.0, |a, b| a + b) * self.scales[&format!("{}.scale", words[1])][0]
+        let scales = &self.scales[&format!("{}.scale", words[1])];
+        let mut added = 0.0;
+        for (region, sum, count) in ngram_sums(tokens, orders, &table) {
+            let mine = sum as f32 / (count as f32).sqrt() * scales[region];
+            added += if region == 0 { mine } else { mine.max(-1.0) };
+        }
+        added
     }
 
     fn dense(&self, words: &[&str], x: &[i64]) -> (Vec<i64>, Vec<f32>) {

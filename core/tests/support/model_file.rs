@@ -212,10 +212,11 @@ impl Architecture {
                 }
                 Layer::Ngrams { first, last } => {
                     let table = (0..NGRAM_ROWS).map(|_| random.next() as u8).collect();
-                    // No power of two, which would hide how products are rounded.
-                    let scale = 0.03_f32.to_le_bytes().into();
+                    // No powers of two, which would hide how products are rounded.
+                    let scales = [0.03_f32, 0.021, 0.017];
+                    let scales = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
                     for (kind, dtype, count, data) in
-                        [("weight", "I8", NGRAM_ROWS, table), ("scale", "F32", 1, scale)]
+                        [("weight", "I8", NGRAM_ROWS, table), ("scale", "F32", 3, scales)]
                     {
                         let name = format!("n{i}.{kind}");
                         file.tensors.push(Tensor { name, dtype, shape: vec![count], data });

@@ -139,9 +139,11 @@ impl Network {
                 "ngrams" => {
                     let (table, orders) =
                         (self.weights(words[1], "weight"), Orders::read(words[2]));
-                    let sums = ngram_sums(tokens, orders, &table);
-                    let quotients = sums.iter().map(|(sum, count)| sum / (*count as f64).sqrt());
-                    vector[0] += quotients.sum::<f64>() * self.weights(words[1], "scale")[0];
+                    let scales = self.weights(words[1], "scale");
+                    for (region, sum, count) in ngram_sums(tokens, orders, &table) {
+                        let mine = sum / (count as f64).sqrt() * scales[region];
+                        vector[0] += if region == 0 { mine } else { mine.max(-1.0) };
+                    }
                 }
                 other => panic!("{other}"),
             }
@@ -259,17 +261,17 @@ impl Orders {
     }
 }
 
-/// S and c of each region that has n-grams, as docs/model-file.md has them.
-pub fn ngram_sums(tokens: &[Token], orders: Orders, table: &[f64]) -> Vec<(f64, usize)> {
+/// Each region that has n-grams, with its S and c, as docs/model-file.md has them.
+pub fn ngram_sums(tokens: &[Token], orders: Orders, table: &[f64]) -> Vec<(usize, f64, usize)> {
     let rows = ngram_rows(tokens, orders, table.len());
     let regions = [0..=5, 6..=6, 7..=8].map(|parts| {
         let inside = |at: usize| parts.contains(&(tokens[at.min(tokens.len() - 1)].part as u8));
         let inside: Vec<_> = (0..rows.len()).filter(|at| inside(*at)).collect();
         let sum: f64 = inside.iter().flat_map(|at| &rows[*at]).map(|row| table[*row]).sum();
-        let excused = *parts.start() > 0 && sum < 0.0;
-        (if excused { 0.0 } else { sum }, inside.len() * (orders.1 - orders.0 + 1))
+        (sum, inside.len() * (orders.1 - orders.0 + 1))
     });
-    regions.into_iter().filter(|(_, count)| *count > 0).collect()
+    let found = regions.into_iter().enumerate().filter(|(_, (_, count))| *count > 0);
+    found.map(|(region, (sum, count))| (region, sum, count)).collect()
 }
 
 /// The rows of the n-grams without a mask that end at each position, and behind the last, as
