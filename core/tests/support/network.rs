@@ -140,7 +140,7 @@ impl Network {
                     let (table, orders) =
                         (self.weights(words[1], "weight"), Orders::read(words[2]));
                     let scales = self.weights(words[1], "scale");
-                    for (region, sum, count) in ngram_sums(tokens, orders, &table) {
+                    for (region, sum, count) in ngram_sums(tokens, orders, table) {
                         let mine = sum / (count as f64).sqrt() * scales[region];
                         vector[0] += if region == 0 { mine } else { mine.max(-1.0) };
                     }
@@ -265,7 +265,7 @@ impl Orders {
 pub fn ngram_sums(tokens: &[Token], orders: Orders, table: &[f64]) -> Vec<(usize, f64, usize)> {
     let rows = ngram_rows(tokens, orders, table.len());
     let regions = [0..=5, 6..=6, 7..=8].map(|parts| {
-        let inside = |at: usize| parts.contains(&(tokens[at.min(tokens.len() - 1)].part as u8));
+        let inside = |at: usize| parts.contains(&tokens[at.min(tokens.len() - 1)].part);
         let inside: Vec<_> = (0..rows.len()).filter(|at| inside(*at)).collect();
         let sum: f64 = inside.iter().flat_map(|at| &rows[*at]).map(|row| table[*row]).sum();
         (sum, inside.len() * (orders.1 - orders.0 + 1))
@@ -292,7 +292,7 @@ fn ngram_rows(tokens: &[Token], orders: Orders, rows: usize) -> Vec<Vec<usize>> 
             }
             // The part of the token that it ends at; behind the last there is none.
             let last = tokens.get(end - orders.1);
-            let mut h = last.map_or(0, |token| 65_536 * (token.part as u64 + 1));
+            let mut h = last.map_or(0, |token| 65_536 * (u64::from(token.part) + 1));
             for id in ngram.iter().rev() {
                 h = (h ^ id) * 16_777_619 % TWO_32;
             }
