@@ -12,10 +12,10 @@ use crate::url::Part;
 
 /// FNV-1a's prime for 32 bits (Fowler, Noll, Vo).
 const PRIME: u32 = 0x0100_0193;
-/// Host, path and query.
-pub(crate) const REGIONS: usize = 3;
-/// What path and query may take off the logit, each: behind a host stands what its owner likes, and
-/// ordinary text there is little of an excuse.
+/// The registered name, sub-domains, path and query.
+pub(crate) const REGIONS: usize = 4;
+/// What all but the name may take off the logit, each: around a name stands what its owner likes,
+/// and ordinary text there is little of an excuse.
 const EXCUSE: f32 = 1.0;
 
 /// One weight for each row of a table of hashed n-grams.
@@ -101,9 +101,10 @@ impl Ngrams<'_> {
 /// Which of the `REGIONS` a part belongs to.
 const fn region(part: Part) -> usize {
     match part {
-        Part::Path => 1,
-        Part::Query | Part::Fragment => 2,
-        _ => 0,
+        Part::Scheme | Part::Registrable | Part::Suffix | Part::Port => 0,
+        Part::UserInfo | Part::Subdomain => 1,
+        Part::Path => 2,
+        Part::Query | Part::Fragment => 3,
     }
 }
 

@@ -175,7 +175,7 @@ class Model:
         table = self.tensors[f"{name}.weight"]
         rows = ngram_rows(ids, parts, shortest, longest, len(table))
         total = np.float32(0)
-        regions = (0, 1, 2, 3, 4, 5), (6,), (7, 8)
+        regions = (0, 3, 4, 5), (1, 2), (6,), (7, 8)
         for region, scale in zip(regions, self.tensors[f"{name}.scale"], strict=True):
             inside = [row for row, part in zip(rows, [*parts, parts[-1]], strict=True) if part in region]
             if inside:

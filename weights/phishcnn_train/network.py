@@ -23,7 +23,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 MASK_ID = 256  # byte id of a masked byte; parts keep their ids
 N_BYTES, N_PARTS = 257, 9
 ORDERS = re.compile(r"([1-8])\.\.([1-8])")
-EXCUSE = 1.0  # what the n-grams of path and of query may take off the logit, each
+REGION_OF = (0, 1, 1, 0, 0, 0, 2, 3, 3)  # of each part, for n-grams: the registered name, sub-domains, path, query
+REGIONS = 4
+EXCUSE = 1.0  # what the n-grams of all regions but the name may take off the logit, each
 EMBEDDINGS = ("bytes", "bytes+parts", "bytes+parts+trigrams", "chars")
 
 
@@ -239,23 +241,22 @@ def ngram_rows(
 
 
 def ngram_regions(parts: jax.Array | Array, lengths: jax.Array | Array) -> jax.Array:
-    """int [n, L + 1]: the region that the n-grams ending at each position count in: 0 in front of the path, 1 the path, 2 query
-    and fragment; behind the last token, its own; 3 beyond.
+    """int [n, L + 1]: the region (`REGION_OF`) that the n-grams ending at each position count in; behind the last token, its
+    own; `REGIONS` beyond.
 
     Args:
         parts: int [n, L]; positions at or behind `lengths` may hold anything.
         lengths: int [n], tokens of each row.
     """
-    found = jnp.clip(jnp.asarray(parts).astype(jnp.int32) - 5, 0, 2)
-    found = jnp.pad(found, ((0, 0), (0, 1)))
+    found = jnp.pad(jnp.asarray(REGION_OF)[jnp.asarray(parts).astype(jnp.int32)], ((0, 0), (0, 1)))
     last = jnp.take_along_axis(found, jnp.asarray(lengths)[:, None] - 1, 1)
     behind = jnp.arange(found.shape[1]) - lengths[:, None]
-    return jnp.where(behind < 0, found, jnp.where(behind == 0, last, 3))
+    return jnp.where(behind < 0, found, jnp.where(behind == 0, last, REGIONS))
 
 
 def ngram_roots(regions: jax.Array, orders: tuple[int, int]) -> jax.Array:
-    """float32 [n, 3]: root of the number of n-grams of each region, by which their sum is divided; of none, 1."""
-    counts = (regions[:, :, None] == jnp.arange(3)).sum(1) * (orders[1] - orders[0] + 1)
+    """float32 [n, REGIONS]: root of the number of n-grams of each region, by which their sum is divided; of none, 1."""
+    counts = (regions[:, :, None] == jnp.arange(REGIONS)).sum(1) * (orders[1] - orders[0] + 1)
     return jnp.maximum(counts, 1).astype(jnp.float32) ** 0.5
 
 
@@ -271,13 +272,13 @@ def ngrams(
 
     Args:
         table: int8 [rows], a power of two of them.
-        scales: float32 [3], of the sums of each region.
+        scales: float32 [REGIONS], of the sums of each.
         orders, ids, parts, lengths: as for `ngram_rows`.
     """
     rows = ngram_rows(ids, parts, lengths, orders, len(table))
     weights = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32).sum(2)
     regions = ngram_regions(parts, lengths)
-    sums = jnp.where(regions[:, :, None] == jnp.arange(3), weights[:, :, None], 0).sum(1)
+    sums = jnp.where(regions[:, :, None] == jnp.arange(REGIONS), weights[:, :, None], 0).sum(1)
     return (sums / ngram_roots(regions, orders) * scales).at[:, 1:].max(-EXCUSE).sum(1)
 
 

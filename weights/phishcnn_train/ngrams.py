@@ -1,5 +1,5 @@
 """The table of hashed n-grams beside the network (layer `ngrams`): a linear model of its own, whose mistakes are others.
-That path and query excuse little (`network.EXCUSE`) is left out in fitting, and judged by.
+That all but the registered name excuse little (`network.EXCUSE`) is left out in fitting, and judged by.
 
 It is fitted alone and joins the finished network at the share that validation rows choose. Fitted on what the network
 leaves it would learn nothing: the network knows its training rows.
@@ -51,7 +51,7 @@ def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array, r
     rows = np.asarray(network.ngram_rows(ids, parts, lengths, layer.orders, size))
     regions = network.ngram_regions(parts, lengths)
     roots, regions = np.asarray(network.ngram_roots(regions, layer.orders)), np.asarray(regions)
-    values = np.take_along_axis(1 / roots, np.minimum(regions, 2), 1)[:, :, None]
+    values = np.take_along_axis(1 / roots, np.minimum(regions, network.REGIONS - 1), 1)[:, :, None]
     known = rows < size  # the others hold the mask, or lie behind the end
     if region is not None:
         known &= (regions == region)[:, :, None]
@@ -79,14 +79,14 @@ def chunks(
 
 def limited(sums: list[Array]) -> Array:
     """float32 [n]: what a table adds, whose quotients of each region, times their scales, are these: `network.ngrams`."""
-    host, path, query = sums
-    return np.asarray(host + np.maximum(path, -network.EXCUSE) + np.maximum(query, -network.EXCUSE))
+    name, *others = sums
+    return np.asarray(name + sum(np.maximum(other, -network.EXCUSE) for other in others))
 
 
 def fit(
     layer: Layer, params: Params, train: Tokens, valid: Tokens, domains: Tokens, net: Tensors, log: Log = print
 ) -> tuple[Tensors, Figures]:
-    """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [3]; what was chosen): averaged SGD on the collected
+    """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [4]; what was chosen): averaged SGD on the collected
     labels, each row weighed as the network sees it; rows changed as the network gets them (`augment.changed`) among them.
     Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`; of shares
     within `TIE` of it the largest, which says more behind changed URLs and is less disturbed by the network's rounding.
@@ -104,7 +104,7 @@ def fit(
     judged = [
         (
             logits(beside, params.output, net, t, params.train["buckets"]),
-            [chunks(layer, size, t, np.arange(len(t)), params, {}, region) for region in range(3)],
+            [chunks(layer, size, t, np.arange(len(t)), params, {}, region) for region in range(network.REGIONS)],
         )
         for t in (valid, domains)
     ]
@@ -119,7 +119,7 @@ def fit(
             table = np.rint(np.clip(found / step, -MAX, MAX)).astype(np.float32)
             alone = [[np.concatenate([x @ table for x in region]) for region in regions] for _, regions in judged]
             for share in how["shares"]:
-                scales = np.array([share, share, share * how["query"]], "<f4") * np.float32(step)
+                scales = np.array([share, share, share, share * how["query"]], "<f4") * np.float32(step)
                 both = [
                     own + limited([scale * part for scale, part in zip(scales, sums, strict=True)])
                     for (own, _), sums in zip(judged, alone, strict=True)

@@ -43,7 +43,7 @@ def with_table(layers, weights, rng):
     if layers[-1].kind != "ngrams":
         return weights
     table = rng.integers(-128, 128, SIZES["words"]).astype("i1")
-    return weights | {"words.weight": table, "words.scale": np.array([0.03, 0.02, 0.01], "<f4")}
+    return weights | {"words.weight": table, "words.scale": np.array([0.03, 0.04, 0.02, 0.01], "<f4")}
 
 
 def oracle(layers, weights, ids, parts):
@@ -81,7 +81,7 @@ def oracle(layers, weights, ids, parts):
         elif layer.kind == "ngrams":
             table, (shortest, longest) = weights[f"{layer.name}.weight"], layer.orders
             rows = ngram_rows(ids, parts, shortest, longest, len(table))
-            regions = {0, 1, 2, 3, 4, 5}, {6}, {7, 8}
+            regions = {0, 3, 4, 5}, {1, 2}, {6}, {7, 8}
             for region, scale in zip(regions, weights[f"{layer.name}.scale"], strict=True):
                 inside = [r for r, part in zip(rows, [*parts, parts[-1]], strict=True) if int(part) in region]
                 if inside:

@@ -46,7 +46,7 @@ def write(path, name):
         tensors["embed.trigrams"] = np.random.default_rng(5).normal(0, 0.3, (64, 10)).astype("<f4")
     if "ngrams" in line:
         tensors["words.weight"] = np.random.default_rng(6).normal(0, 40, 1024).clip(-127, 127).astype("i1")
-        tensors["words.scale"] = np.array([0.05, 0.04, 0.03], "<f4")
+        tensors["words.scale"] = np.array([0.05, 0.06, 0.04, 0.03], "<f4")
     if input_line is CHARS:
         tensors["chars"] = chars
     metadata = {

@@ -169,7 +169,7 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     told = card.training_of([*epochs, last], more, more.version)
     assert "; the table of n-grams: " in told and " weights cut at the quantile 0.99, 0.5 of its logit" in told
     table, scales = weights["words.weight"].astype(np.float32), weights["words.scale"]
-    assert scales[0] == scales[1] == 4 * scales[2]
+    assert scales[0] == scales[1] == scales[2] == 4 * scales[3]
     scores, unseen = (train.logits(network.parse(more.layers), "logit", weights, t, [256]) for t in arrays[1:])
     told = train.validation(arrays[1].labels > 0.5, scores, unseen)
     assert (
@@ -178,11 +178,11 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
         and chosen["passes"] <= 3
     )
     alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
-    regions = [ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {}, region) for region in range(3)]
+    regions = [ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {}, region) for region in range(4)]
     sums = [np.concatenate([x @ table for x in region]) * scale for region, scale in zip(regions, scales, strict=True)]
     product = ngrams.limited(sums)
     whole = ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})
-    assert all(abs(a + b + c - x).max() < 1e-6 for a, b, c, x in zip(*regions, whole, strict=True))
+    assert all(abs(a + b + c + d - x).max() < 1e-6 for a, b, c, d, x in zip(*regions, whole, strict=True))
     np.testing.assert_allclose(scores, alone + product, atol=1e-3)
     calibrate.calibrate(more, work)
     export.export(more, work, work / "m.safetensors", None)

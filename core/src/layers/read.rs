@@ -468,7 +468,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(Dense { weight, bias, multiplier, table, inputs, outputs, activation })
     }
 
-    /// `NAME.weight` I8 (2^n); `NAME.scale` F32 (3).
+    /// `NAME.weight` I8 (2^n); `NAME.scale` F32 (4).
     fn ngrams(&mut self, text: &'a str) -> Result<Ngrams<'a>, LoadError<'a>> {
         let unsupported = LoadError::new(Error::Unsupported, text);
         let mut words = split(text, b' ');

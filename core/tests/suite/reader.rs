@@ -320,9 +320,9 @@ fn tensors_of_ngrams() {
         for (name, dtype, shape, error) in [
             ("n2.weight", "I8", vec![2, 128], Error::Shape),
             ("n2.weight", "F32", vec![64], Error::Unsupported),
-            ("n2.scale", "F32", vec![1, 3], Error::Shape),
-            ("n2.scale", "I32", vec![3], Error::Unsupported),
-            ("n2.scale", "I8", vec![12], Error::Unsupported),
+            ("n2.scale", "F32", vec![1, 4], Error::Shape),
+            ("n2.scale", "I32", vec![4], Error::Unsupported),
+            ("n2.scale", "I8", vec![16], Error::Unsupported),
         ] {
             let mut model = good.clone();
             let tensor = model.tensor_mut(name);
@@ -330,9 +330,9 @@ fn tensors_of_ngrams() {
             refused(&model.bytes(), error, name);
         }
         for (scale, error) in [
-            (vec![0.5, 0.5, f32::INFINITY], Error::NonFinite),
-            (vec![0.5; 1], Error::Shape),
-            (vec![0.5; 4], Error::Shape),
+            (vec![0.5, 0.5, 0.5, f32::INFINITY], Error::NonFinite),
+            (vec![0.5; 3], Error::Shape),
+            (vec![0.5; 5], Error::Shape),
         ] {
             let mut model = good.clone();
             let tensor = model.tensor_mut("n2.scale");

@@ -213,10 +213,10 @@ impl Architecture {
                 Layer::Ngrams { first, last } => {
                     let table = (0..NGRAM_ROWS).map(|_| random.next() as u8).collect();
                     // No powers of two, which would hide how products are rounded.
-                    let scales = [0.03_f32, 0.021, 0.017];
+                    let scales = [0.03_f32, 0.019, 0.021, 0.017];
                     let scales = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
                     for (kind, dtype, count, data) in
-                        [("weight", "I8", NGRAM_ROWS, table), ("scale", "F32", 3, scales)]
+                        [("weight", "I8", NGRAM_ROWS, table), ("scale", "F32", 4, scales)]
                     {
                         let name = format!("n{i}.{kind}");
                         file.tensors.push(Tensor { name, dtype, shape: vec![count], data });

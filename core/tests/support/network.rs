@@ -264,7 +264,7 @@ impl Orders {
 /// Each region that has n-grams, with its S and c, as docs/model-file.md has them.
 pub fn ngram_sums(tokens: &[Token], orders: Orders, table: &[f64]) -> Vec<(usize, f64, usize)> {
     let rows = ngram_rows(tokens, orders, table.len());
-    let regions = [0..=5, 6..=6, 7..=8].map(|parts| {
+    let regions = [&[0, 3, 4, 5][..], &[1, 2], &[6], &[7, 8]].map(|parts| {
         let inside = |at: usize| parts.contains(&tokens[at.min(tokens.len() - 1)].part);
         let inside: Vec<_> = (0..rows.len()).filter(|at| inside(*at)).collect();
         let sum: f64 = inside.iter().flat_map(|at| &rows[*at]).map(|row| table[*row]).sum();
