@@ -134,7 +134,7 @@ def export(args: argparse.Namespace) -> None:
 def quantize(args: argparse.Namespace) -> None:
     from .quantize import quantize as run
 
-    figures = run(args.model, read_rows(args.rows / "valid.tsv.gz"), args.output, args.sample)
+    figures = run(args.model, read_rows(args.rows / "valid.tsv.gz"), args.output, args.sample, args.fine)
     for key, value in figures.items():
         print(key, f"{value:.4f}" if isinstance(value, float) else value)
 
@@ -332,6 +332,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("model", type=Path, help="the f32 .safetensors file")
     sub.add_argument("--rows", type=Path, default=Path("cache/rows"), help="folder of prepare (default: cache/rows)")
     sub.add_argument("--sample", type=int, default=24000, help="rows that ranges are measured on (default: 24000)")
+    sub.add_argument(
+        "--fine", action="store_true", help="each channel of the embedding twice: finer, and more arithmetic"
+    )
     sub.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
     sub = command(
         "evaluate", evaluate, "Score labelled files with an exported model, through the wheel and through JAX."

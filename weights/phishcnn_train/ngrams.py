@@ -89,7 +89,7 @@ def fit(
     """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [4]; what was chosen): averaged SGD on the collected
     labels, each row weighed as the network sees it; rows changed as the network gets them (`augment.changed`) among them.
     Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`; of shares
-    within `TIE` of it the largest, which says more behind changed URLs and is less disturbed by the network's rounding.
+    within `TIE` of it the smallest, which flags fewer honest pages of known sites and honest links behind rewriters.
     """
     from sklearn.linear_model import SGDClassifier
 
@@ -138,7 +138,7 @@ def fit(
         top, _, told = max(best.values(), key=lambda found: found[0])
         if passes - told["passes"] == PATIENCE:
             break
-    _, tensors, chosen = best[max(share for share, (r, _, _) in best.items() if r >= top - TIE)]
+    _, tensors, chosen = best[min(share for share, (r, _, _) in best.items() if r >= top - TIE)]
     return tensors, chosen | {"tried": {str(share): round(r, 6) for share, (r, _, _) in best.items()}}
 
 

@@ -127,6 +127,18 @@ def widened(layers: list[Layer], tensors: Tensors, length: int | None) -> Tensor
     return {name: t if t.dtype.kind in "iu" else t.astype(np.float64) for name, t in out.items()}
 
 
+def doubled(layers: list[Layer], tensors: Tensors) -> Tensors:
+    """The same network with each channel of the embedding there twice, and half of its weights in the convolution behind
+    it: rounded half a step apart, both together are twice as fine. LayerError without trigrams or a convolution there."""
+    if "trigrams" not in layers[0].name or layers[1].kind != "conv" or layers[1].add:
+        raise LayerError("a fine embedding needs trigrams, and a convolution without add behind it")
+    out, weight = dict(tensors), f"{layers[1].name}.weight"
+    for name in ("embed.bytes", "embed.parts", "embed.trigrams"):
+        out[name] = np.concatenate([tensors[name]] * 2, 1)
+    out[weight] = np.concatenate([tensors[weight] / 2] * 2, 1)
+    return out
+
+
 def grouped(active: Array) -> Array:
     """An order of the channels in which those that are zero together stand together, in fours: pairs, then pairs of
     pairs, each time the two that are left and most often active at the same position.
@@ -213,22 +225,30 @@ def packed(weight: Array) -> Array:
     return np.ascontiguousarray(grouped.transpose(2, 0, 3, 1)).reshape(outputs // BLOCK, -1, 4 * BLOCK)
 
 
-def embedding(rows: Array, other: Array, low: Array, scale: Array) -> tuple[Array, Array, Array]:
+def embedding(rows: Array, other: Array, low: Array, scale: Array, offset: float = 0.0) -> tuple[Array, Array, Array]:
     """(activation that stands for zero, rounded bytes, rounded parts); `low` becomes activation 0.
 
     Args:
         rows, other: float [bytes, channels] and [parts, channels], the tables; or [bytes] and [parts], one channel.
         low: float [channels], or a scalar: the least sum.
         scale: float [channels], or a scalar: what one step stands for.
+        offset: of a step, added before rounding.
     """
     zero = np.rint(-low / scale)
     shift = np.rint(other.min(0) / scale)
-    first = np.clip(np.rint(rows / scale) + zero + shift, -128, 127)
+    first = np.clip(np.rint(rows / scale + offset) + zero + shift, -128, 127)
     return zero, first, np.clip(np.rint(other / scale) - shift, -128, 127)
 
 
 def narrowest(
-    exact: Array, rows: Array, other: Array, table: Array, ids: Array, parts: Array, trigrams: Array
+    exact: Array,
+    rows: Array,
+    other: Array,
+    table: Array,
+    ids: Array,
+    parts: Array,
+    trigrams: Array,
+    offset: float = 0.0,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """(scale, zero, rounded bytes, parts and trigrams) of one channel of three tables that are added.
 
@@ -241,6 +261,7 @@ def narrowest(
         exact: float [positions], the sums.
         rows, other, table: float [bytes], [parts] and [trigrams], this channel of their tables.
         ids, parts, trigrams: int [positions], rows of the three tables.
+        offset: of a step, added before rounding: activations are that much more than what they stand for.
     """
     best: tuple[float, tuple[Array, ...]] = (np.inf, ())
     seen = np.bincount(trigrams, minlength=len(table))
@@ -249,11 +270,11 @@ def narrowest(
         for stretch in STRETCH:
             low, high = min(low, 0.0), max(high, 0.0)
             scale = np.asarray((high - low if high > low else 1.0) * stretch / (MAX - 1))
-            zero, first, second = embedding(rows, other, low, scale)
+            zero, first, second = embedding(rows, other, low, scale, offset)
             rounded = first[ids] + second[parts]
-            owed = np.bincount(trigrams, exact / scale + zero - rounded, len(table)) / np.maximum(seen, 1)
+            owed = np.bincount(trigrams, exact / scale + zero + offset - rounded, len(table)) / np.maximum(seen, 1)
             third = np.clip(np.rint(np.where(seen > 0, owed, table / scale)), -128, 127)
-            error = (np.clip(rounded + third[trigrams], 0, MAX) - zero) * scale - exact
+            error = (np.clip(rounded + third[trigrams], 0, MAX) - zero - offset) * scale - exact
             loss = float((np.convolve(error, np.ones(REACHED), "valid") ** 2).mean())
             if loss < best[0]:
                 best = loss, (scale, zero, first, second, third)
@@ -264,8 +285,9 @@ def narrowest(
 class Quantiser:
     """Carries calibration rows through both networks, layer by layer, and collects the int8 tensors."""
 
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, fine: bool = False) -> None:
         self.tensors = tensors
+        self.fine = fine  # the embedding is that of `doubled`
         self.out: Tensors = {}
         self.active: Tensors = {}  # what convolutions behind the first read: where it is not zero
         self.scale = self.zero = np.zeros(0)  # of the sequence, by channel
@@ -284,8 +306,8 @@ class Quantiser:
             trigrams = trigram_rows(ids, lengths, len(table))
             exact = exact + table[trigrams]
             columns = [
-                narrowest(exact[:, c], rows[:, c], other[:, c], table[:, c], ids, parts, trigrams)
-                for c in range(rows.shape[1])
+                narrowest(exact[:, c], rows[:, c], other[:, c], table[:, c], ids, parts, trigrams, offset)
+                for c, offset in enumerate(np.repeat((0.0, 0.5 * self.fine), rows.shape[1] // 2))
             ]
             self.scale, self.zero, first, second, third = (np.stack(t, -1) for t in zip(*columns, strict=True))
             rounded = first[ids] + second[parts] + third[trigrams]
@@ -422,9 +444,9 @@ class Quantiser:
         self.exact, self.rounded = self.exact + added, self.rounded + added
 
 
-def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, lengths: Array) -> Quantiser:
+def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, lengths: Array, fine: bool) -> Quantiser:
     """A quantiser behind the last layer."""
-    work = Quantiser(tensors)
+    work = Quantiser(tensors, fine)
     last = max(i for i, layer in enumerate(layers) if layer.kind == "dense")
     for i, layer in enumerate(layers):
         if layer.kind == "embed":
@@ -442,7 +464,9 @@ def carried(layers: list[Layer], tensors: Tensors, ids: Array, parts: Array, len
     return work
 
 
-def quantised(tensors: Tensors, metadata: dict[str, str], urls: list[bytes]) -> tuple[Tensors, Array, Array]:
+def quantised(
+    tensors: Tensors, metadata: dict[str, str], urls: list[bytes], fine: bool = False
+) -> tuple[Tensors, Array, Array]:
     """(int8 tensors, f32 logits, int8 logits of the URLs as reckoned here)."""
     layers = network.parse(metadata["phishcnn.layers"])
     chars = tensors.get("chars")
@@ -451,25 +475,27 @@ def quantised(tensors: Tensors, metadata: dict[str, str], urls: list[bytes]) -> 
     lengths = np.diff(np.asarray(tokens.offsets))
     fixed = int(lengths[0]) if chars is not None else None
     wide = widened(layers, {k: t for k, t in tensors.items() if k != "chars"}, fixed)
+    if fine:
+        wide = doubled(layers, wide)
     some = int(lengths[:ORDERED_BY].sum())
-    draft = carried(layers, wide, ids[:some], parts[:some], lengths[:ORDERED_BY])
-    work = carried(layers, ordered(layers, wide, draft.active), ids, parts, lengths)
+    draft = carried(layers, wide, ids[:some], parts[:some], lengths[:ORDERED_BY], fine)
+    work = carried(layers, ordered(layers, wide, draft.active), ids, parts, lengths, fine)
     if chars is not None:
         work.out["chars"] = chars
     exact, rounded = (network.logit(metadata["phishcnn.output"], outputs) for outputs in (work.exact, work.rounded))
     return work.out, exact, rounded
 
 
-def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000) -> Figures:
+def quantize(model: Path, rows: Rows, output: Path, sample: int = 24000, fine: bool = False) -> Figures:
     """Writes the int8 model; returns figures. Calibrates ranges on `sample` of the validation rows, and
-    thresholds on all of them. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
+    thresholds on all of them; `fine` embeds as `doubled` says. Same inputs, same bytes (on the same machine: sums of floats decide ties)."""
     tensors, metadata = read(model)
     if is_int8(tensors):
         raise ValueError(f"{model}: is int8 already")
     order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(rows.urls[i]).digest())
     urls = [rows.urls[i] for i in sorted(order[:sample])]
     witnesses = [url.encode() for url in witness.GOLDEN]
-    int8, exact, rounded = quantised(tensors, metadata, urls + witnesses)
+    int8, exact, rounded = quantised(tensors, metadata, urls + witnesses, fine)
     metadata["phishcnn.quantised_from"] = hashlib.sha256(model.read_bytes()).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.safetensors"

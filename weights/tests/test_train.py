@@ -200,15 +200,15 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     assert "words.weight" not in train.load_weights(work)
 
 
-def test_of_shares_about_as_good_the_largest_is_kept(trained, tiny, arrays, monkeypatch):
-    ranks = [0.7, 0.6, 0.69, 0.6993, 0.6995, 0.65]
+def test_of_shares_about_as_good_the_smallest_is_kept(trained, tiny, arrays, monkeypatch):
+    ranks = [0.69, 0.6, 0.7, 0.6893, 0.6995, 0.65]
     figures = iter({"recall": r, "recall_unseen": r} for r in ranks)
     monkeypatch.setattr(ngrams, "validation", lambda *_: next(figures))
     more = with_ngrams(tiny, passes=1, cuts=[0.9, 1.0], shares=[0.25, 0.5, 0.75])
     net, quiet = train.load_weights(trained[0]), lambda *_, **__: None
     _, chosen = ngrams.fit(ngrams.layer_of(more), more, *arrays, net, quiet)
     assert (chosen["cut"], chosen["share"]) == (1.0, 0.5)
-    assert chosen["tried"] == {"0.25": 0.7, "0.5": 0.6995, "0.75": 0.69}
+    assert chosen["tried"] == {"0.25": 0.69, "0.5": 0.6995, "0.75": 0.7}
 
 
 def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypatch):
