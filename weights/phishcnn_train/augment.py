@@ -115,11 +115,12 @@ def padded(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) 
 def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
     """Row → its (ids, parts), [tokens] each, as a parameter behind the page of an honest row, percent-encoded or not: what
     link rewriters of mail and chat make of every address, and what hides phishing behind an open redirect. Both classes
-    alike, so that the address behind decides. Rows with a fragment, which would be the longer URL's, are left out.
+    alike, so that the address behind decides. Rows with a fragment, which would be the longer URL's, are left out, and so are
+    those of which less than the whole address would be seen.
 
     Args:
         rows: int [n], positions in `tokens`.
-        longest: tokens at which the longer row is cut.
+        longest: tokens at which the longer row is cut, behind the address.
     """
     start, path, end = tokens.offsets[:-1], tokens.path_start, tokens.lengths
     last = tokens.parts[tokens.offsets[1:] - 1]
@@ -137,6 +138,8 @@ def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator)
         if rng.random() < 0.7:
             address = quote(address, safe="").encode()
         text = slash + b"?" + PARAMETERS[rng.integers(len(PARAMETERS))] + b"=" + address
+        if kept + len(text) > longest:
+            continue
         if len(lenders) and rng.random() < 0.3:  # rewriters sign and count
             lender = rng.choice(lenders)
             query = tokens.ids[start[lender] + tokens.query_start[lender] + 1 : start[lender] + end[lender]]
@@ -182,11 +185,15 @@ def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generato
     return longer
 
 
-def changed(tokens: Tokens, params: Params, order: Array, rng: np.random.Generator) -> Longer:
-    """The rows of one pass over `order` (int [n], positions in `tokens`) that are seen padded, wrapped or as a homograph: a
-    row that two of them draw has the last one."""
+def changed(tokens: Tokens, params: Params, order: Array, rng: np.random.Generator) -> tuple[Longer, set[int]]:
+    """The rows of one pass over `order` (int [n], positions in `tokens`) that are seen padded, wrapped or as a homograph (a
+    row that two of them draw has the last one); and the homographs among them, which are phishing whatever a teacher thinks
+    of the row."""
     longer: Longer = {}
+    certain: set[int] = set()
     for name, change in (("padded", padded), ("wrapped", wrapped), ("homograph", homograph)):
         if share := params.augment[name]:
-            longer |= change(tokens, order[rng.random(len(order)) < share], params.max_length, rng)
-    return longer
+            found = change(tokens, order[rng.random(len(order)) < share], params.max_length, rng)
+            longer |= found
+            certain |= found.keys() if change is homograph else set()
+    return longer, certain

@@ -96,7 +96,7 @@ def fit(
     how, size = params.ngrams, network.size_of(layer, params.sizes)
     rng = np.random.default_rng([params.train["seed"], 4])
     order = rng.permutation(len(train))
-    longer = augment.changed(train, params, order, rng)
+    longer, _ = augment.changed(train, params, order, rng)
     seen = chunks(layer, size, train, order, params, longer)
     parts = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
     weights = train.weights * train.chances

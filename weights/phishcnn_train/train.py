@@ -47,7 +47,7 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
     size = params.train["batch"]
     lengths = augment.cut(tokens, params, rng)
     order = rng.permutation(np.flatnonzero(rng.random(len(tokens)) < tokens.chances))
-    longer = augment.changed(tokens, params, order, rng)
+    longer, certain = augment.changed(tokens, params, order, rng)
     for row, (ids, _) in longer.items():
         lengths[row] = len(ids)
     buckets = np.array(params.train["buckets"])
@@ -63,14 +63,17 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
         rows = np.resize(rows, size)  # a bucket's last batch repeats rows, with weight 0
         n = lengths[rows]
         ids, parts = pad(tokens, rows, np.minimum(n, tokens.lengths[rows]), positions)
+        labels = tokens.labels[rows]
         for j, row in enumerate(rows.tolist()):
             if row in longer:
                 ids[j, : n[j]], parts[j, : n[j]] = longer[row]
+            if row in certain:
+                labels[j] = 1
         if params.augment["lower_case"]:
             ids = augment.lower_case(ids, parts, rng.random(size) < params.augment["lower_case"])
         if params.augment["mask"]:
             ids = augment.mask_segment(ids, parts, n, rng.random(size) < params.augment["mask"], rng)
-        yield len(plan), ids.astype(np.int32), parts.astype(np.int32), n.astype(np.int32), tokens.labels[rows], weights
+        yield len(plan), ids.astype(np.int32), parts.astype(np.int32), n.astype(np.int32), labels, weights
 
 
 def loss_of(output_line: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:

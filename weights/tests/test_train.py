@@ -553,8 +553,11 @@ def test_a_wrapped_row_is_the_url_that_a_link_rewriter_would_make():
             addresses.add(scheme)
     assert fronts == {b"front.org/", b"front.net/", b"front.net/some/page"}
     assert tails == {b"", b"&q=1&r=2"} and addresses == {b"https://", b"http://", b""}
-    short = augment.wrapped(rows, np.arange(3), 12, np.random.default_rng(0))
-    assert all(len(ids) == len(parts) == 12 for ids, parts in short.values())
+    for longest in range(12, 80):  # the address is there to its end, or the row is left out
+        for row, (ids, parts) in augment.wrapped(rows, np.arange(3), longest, np.random.default_rng(0)).items():
+            assert len(ids) == len(parts) <= longest
+            assert urls[row] in unquote_to_bytes(bytes(ids.tolist())) or urls[row] in bytes(ids.tolist())
+    assert not augment.wrapped(rows, np.arange(3), 12, np.random.default_rng(0))
     nothing_in_front = dataclasses.replace(rows, phishing=np.ones(8, bool))
     assert augment.wrapped(nothing_in_front, np.arange(3), 256, np.random.default_rng(0)) == {}
 
@@ -603,6 +606,21 @@ def test_augmented_rows_reach_the_batches(change, tiny, arrays):
     for _, ids, parts, lengths, _, _ in train.batches(arrays[0], many, 0):
         inside = np.arange(ids.shape[1]) < lengths[:, None]
         assert (ids[inside] > 0).all() and not ids[~inside].any() and not parts[~inside].any()
+
+
+def test_a_homograph_is_phishing_whatever_a_teacher_thinks(tiny, arrays):
+    """Each has the label 1, and no other row has another one than its own."""
+    doubted = dataclasses.replace(arrays[0], labels=np.where(arrays[0].labels > 0.5, 0.7, 0.2).astype(np.float32))
+    only = dataclasses.replace(tiny, augment={**tiny.augment, "padded": 0, "wrapped": 0, "homograph": 0.5, "mask": 0})
+    sure = 0
+    for _, ids, _, lengths, labels, weights in train.batches(doubted, only, 0):
+        texts = [bytes(i[:n].astype(np.uint8)) for i, n in zip(ids, lengths, strict=True)]
+        homographs = np.array([b"xn--" in text for text in texts])
+        assert set(labels[homographs & (weights > 0)].tolist()) <= {np.float32(1), np.float32(0.2)}
+        assert set(labels.tolist()) <= {np.float32(1), np.float32(0.7), np.float32(0.2)}
+        assert homographs[labels == 1].all()
+        sure += int((labels == 1).sum())
+    assert sure > 50
 
 
 def test_errors_are_sentences_not_traces(tmp_path):
