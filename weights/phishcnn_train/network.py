@@ -279,7 +279,8 @@ def ngrams(
     weights = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0).astype(jnp.int32).sum(2)
     regions = ngram_regions(parts, lengths)
     sums = jnp.where(regions[:, :, None] == jnp.arange(REGIONS), weights[:, :, None], 0).sum(1)
-    return (sums / ngram_roots(regions, orders) * scales).at[:, 1:].max(-EXCUSE).sum(1)
+    added: jax.Array = (sums / ngram_roots(regions, orders) * scales).at[:, 1:].max(-EXCUSE).sum(1)
+    return added
 
 
 def _mask(lengths: jax.Array, positions: int) -> jax.Array:

@@ -49,8 +49,8 @@ def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array, r
     from scipy.sparse import csr_matrix
 
     rows = np.asarray(network.ngram_rows(ids, parts, lengths, layer.orders, size))
-    regions = network.ngram_regions(parts, lengths)
-    roots, regions = np.asarray(network.ngram_roots(regions, layer.orders)), np.asarray(regions)
+    places = network.ngram_regions(parts, lengths)
+    roots, regions = np.asarray(network.ngram_roots(places, layer.orders)), np.asarray(places)
     values = np.take_along_axis(1 / roots, np.minimum(regions, network.REGIONS - 1), 1)[:, :, None]
     known = rows < size  # the others hold the mask, or lie behind the end
     if region is not None:

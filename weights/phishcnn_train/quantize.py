@@ -197,9 +197,11 @@ def trigram_rows(ids: Array, lengths: Array, rows: int) -> Array:
 
 def ngrams(table: Array, scales: Array, orders: tuple[int, int], ids: Array, parts: Array, lengths: Array) -> Array:
     """`network.ngrams` of many URLs, one behind the other in `ids` and `parts`."""
-    padded = np.zeros((2, len(lengths), int(lengths.max())), np.int32)
-    padded[:, np.arange(padded.shape[2]) < lengths[:, None]] = ids, parts
-    return np.asarray(network.ngrams(table, scales, orders, *padded, lengths))
+    inside = np.arange(int(lengths.max())) < lengths[:, None]
+    tokens = [np.zeros(inside.shape, np.int32) for _ in (ids, parts)]
+    for padded, flat in zip(tokens, (ids, parts), strict=True):
+        padded[inside] = flat
+    return np.asarray(network.ngrams(table, scales, orders, tokens[0], tokens[1], lengths))
 
 
 def requantise(sums: Array, multiplier: Array) -> Array:
