@@ -20,10 +20,11 @@ from phishcnn_train import export
 from phishcnn_train.__main__ import main
 from phishcnn_train.tokens import Tokens
 
-LAYERS = 'layers = "embed bytes+parts; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; pool max+avg; dense d1 relu; dense d2"'
+LAYERS = 'layers = "embed bytes+parts+trigrams; conv c1 same relu; maxpool 2 ceil; conv c2 same relu; pool max+avg; dense d1 relu; dense d2'
+SIZES = "embed = 4\ntrigrams = 64\nc1 = [3, 8]\nc2 = [3, 8]\nd1 = 8\nd2 = 1\nwords = 4096"
 SMALL = {
-    r"layers = .*": LAYERS,
-    r"(?s)\[sizes\].*?\n\n": "[sizes]\nembed = 4\nc1 = [3, 8]\nc2 = [3, 8]\nd1 = 8\nd2 = 1\n\n",
+    r"layers = .*dense d2": LAYERS,  # and n-grams where there are any
+    r"(?s)\[sizes\].*?\n\n": f"[sizes]\n{SIZES}\n\n",
     r"epochs = .*": "epochs = 4",
     r"batch = .*": "batch = 64",
     r"buckets = .*": "buckets = [64, 256]",
