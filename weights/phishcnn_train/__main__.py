@@ -109,11 +109,12 @@ def train(args: argparse.Namespace) -> None:
     from .train import train as run
 
     params = Params.load(args.params)
+    layer = ngrams.layer_of(params)  # what is missing for it is told before hours of training
     work, chars = _work(args, params), _chars(params, args)
     n_chars = 0 if chars is None else len(chars)
     rows, valid, domains = (Tokens.load(work / f"{name}.npz") for name in ("train", "valid", "valid_domains"))
     run(params, rows, valid, domains, work, n_chars=n_chars)
-    if layer := ngrams.layer_of(params):
+    if layer:
         ngrams.add(layer, params, rows, valid, domains, work)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ MAX = 127  # largest weight of the table, in steps
 
 def layer_of(params: Params) -> Layer | None:
     """The layer, where these parameters have it. Raises ParamsError where it is there without a table `[ngrams]`, or the
-    other way round."""
+    other way round, or where scikit-learn is missing; LayerError without its size."""
     last = network.parse(params.layers)[-1]
     if (last.kind == "ngrams") != bool(params.ngrams):
         raise ParamsError(f"{params.path}: a layer ngrams, at the end, and a table [ngrams] need each other")
-    return last if params.ngrams else None
+    if not params.ngrams:
+        return None
+    if not find_spec("sklearn"):
+        raise ParamsError(f"{params.path}: [ngrams] needs scikit-learn: requirements-evaluation.txt")
+    network.size_of(last, params.sizes)
+    return last
 
 
 def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array, region: int | None = None) -> Any:

@@ -227,12 +227,17 @@ def test_ngrams_keep_the_best_pass_cut_and_share(trained, tiny, arrays, monkeypa
     np.testing.assert_allclose(all_of_it["words.scale"] / 4, table["words.scale"])
 
 
-def test_a_layer_of_ngrams_and_its_parameters_need_each_other(tiny):
+def test_a_layer_of_ngrams_and_its_parameters_need_each_other(tiny, monkeypatch):
     both = with_ngrams(tiny)
     for params in (dataclasses.replace(both, ngrams={}), dataclasses.replace(both, layers=tiny.layers)):
         with pytest.raises(ParamsError, match="need each other"):
             ngrams.layer_of(params)
     assert ngrams.layer_of(tiny) is None
+    with pytest.raises(network.LayerError, match="has no words"):
+        ngrams.layer_of(dataclasses.replace(both, sizes=tiny.sizes))
+    monkeypatch.setattr(ngrams, "find_spec", lambda name: None)
+    with pytest.raises(ParamsError, match="needs scikit-learn"):
+        ngrams.layer_of(both)
 
 
 def test_the_best_share_of_the_way_is_kept(trained, tiny, arrays, tmp_path):
