@@ -21,7 +21,7 @@ from .augment import Longer
 from .network import Layer
 from .params import Params, ParamsError
 from .tokens import Tokens
-from .train import TIE, logits, pad, rank, stored, validation
+from .train import TIE, logits, pad, rank, stored, validation, weighed
 from .typed import Array, Figures, Log, Tensors
 
 CHUNK = 20_000
@@ -43,34 +43,47 @@ def layer_of(params: Params) -> Layer | None:
     return last
 
 
-def columns(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array, region: int | None = None) -> Any:
-    """Sparse float32 [n, size]: how often each row of the table counts in a URL, over the root that the layer divides by.
+Found = tuple[
+    Any, Array
+]  # n-grams of some URLs: their regions, sparse int8 [n, rows of the table]; the roots [n, REGIONS]
+
+
+def found(layer: Layer, size: int, ids: Array, parts: Array, lengths: Array) -> Found:
+    """The n-grams of each URL, five bytes each: what a training keeps of millions of rows.
 
     Args:
         size: rows of the table, a power of two.
         ids, parts: int [n, L]; positions at or behind `lengths` may hold anything.
         lengths: int [n], tokens.
-        region: count the n-grams of one region alone (`network.ngram_regions`).
     """
     from scipy.sparse import csr_matrix
 
     rows = np.asarray(network.ngram_rows(ids, parts, lengths, layer.orders, size))
-    places = network.ngram_regions(parts, lengths)
-    roots, regions = np.asarray(network.ngram_roots(places, layer.orders)), np.asarray(places)
-    values = np.take_along_axis(1 / roots, np.minimum(regions, network.REGIONS - 1), 1)[:, :, None]
+    regions = network.ngram_regions(parts, lengths)
     known = rows < size  # the others hold the mask, or lie behind the end
-    if region is not None:
-        known &= (regions == region)[:, :, None]
     starts = np.concatenate([[0], np.cumsum(known.sum((1, 2)))])
-    return csr_matrix(
-        (np.broadcast_to(values, rows.shape)[known], rows[known].astype(np.int32), starts), (len(ids), size)
+    places = np.broadcast_to(np.asarray(regions).astype(np.int8)[:, :, None], rows.shape)[known]
+    return (
+        csr_matrix((places, rows[known].astype(np.int32), starts), (len(ids), size)),
+        np.asarray(network.ngram_roots(regions, layer.orders)),
     )
 
 
-def chunks(
-    layer: Layer, size: int, tokens: Tokens, order: Array, params: Params, longer: Longer, region: int | None = None
-) -> list[Any]:
-    """`columns` of these rows (int [n], positions in `tokens`), `CHUNK` at a time; `longer`: rows that were changed."""
+def columns(ngrams: Found, region: int | None = None) -> Any:
+    """Sparse float32 [n, rows of the table]: how often each of its rows counts in a URL, over the root that the layer
+    divides by; with `region`, the n-grams of one region alone (`network.ngram_regions`)."""
+    from scipy.sparse import csr_matrix
+
+    places, roots = ngrams
+    url = np.repeat(np.arange(len(roots)), np.diff(places.indptr))
+    values = 1 / roots[url, places.data]
+    if region is not None:
+        values *= places.data == region
+    return csr_matrix((values, places.indices, places.indptr), places.shape)
+
+
+def chunks(layer: Layer, size: int, tokens: Tokens, order: Array, params: Params, longer: Longer) -> list[Found]:
+    """`found` in these rows (int [n], positions in `tokens`), `CHUNK` at a time; `longer`: rows that were changed."""
     out = []
     for i in range(0, len(order), CHUNK):
         rows = order[i : i + CHUNK]
@@ -79,7 +92,7 @@ def chunks(
         for j in (j for j, row in enumerate(rows.tolist()) if row in longer):
             n = lengths[j] = len(longer[rows[j]][0])
             ids[j, :n], parts[j, :n] = longer[rows[j]]
-        out.append(columns(layer, size, ids, parts, lengths, region))
+        out.append(found(layer, size, ids, parts, lengths))
     return out
 
 
@@ -105,12 +118,15 @@ def fit(
     longer, _ = augment.changed(train, params, order, rng)
     seen = chunks(layer, size, train, order, params, longer)
     parts = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
-    weights = train.weights * train.chances
+    lengths = train.lengths.copy()
+    for row, (ids, _) in longer.items():
+        lengths[row] = len(ids)
+    weights = weighed(train, np.arange(len(train)), lengths, params) * train.chances
     beside = network.parse(params.layers)[:-1]
     judged = [
         (
             logits(beside, params.output, net, t, params.train["buckets"]),
-            [chunks(layer, size, t, np.arange(len(t)), params, {}, region) for region in range(network.REGIONS)],
+            chunks(layer, size, t, np.arange(len(t)), params, {}),
         )
         for t in (valid, domains)
     ]
@@ -118,12 +134,14 @@ def fit(
     best: dict[float, tuple[float, Tensors, Figures]] = {}  # of each share: rank, tensors and what was chosen
     for passes in range(1, how["passes"] + 1):
         for rows, x in zip(parts, seen, strict=True):
-            model.partial_fit(x, train.phishing[rows].astype(int), [0, 1], sample_weight=weights[rows])
-        found = model.coef_[0].astype(np.float32)
+            model.partial_fit(columns(x), train.phishing[rows].astype(int), [0, 1], sample_weight=weights[rows])
+        learnt = model.coef_[0].astype(np.float32)
         for cut in how["cuts"]:
-            step = np.quantile(np.abs(found[found != 0]), cut) / MAX
-            table = np.rint(np.clip(found / step, -MAX, MAX)).astype(np.float32)
-            alone = [[np.concatenate([x @ table for x in region]) for region in regions] for _, regions in judged]
+            step = np.quantile(np.abs(learnt[learnt != 0]), cut) / MAX
+            table = np.rint(np.clip(learnt / step, -MAX, MAX)).astype(np.float32)
+            alone = [
+                [np.concatenate([columns(x, r) @ table for x in t]) for r in range(network.REGIONS)] for _, t in judged
+            ]
             for share in how["shares"]:
                 scales = np.array([share, share, share, share * how["query"]], "<f4") * np.float32(step)
                 both = [
@@ -141,7 +159,7 @@ def fit(
             ),
             flush=True,
         )
-        top, _, told = max(best.values(), key=lambda found: found[0])
+        top, _, told = max(best.values(), key=lambda tried: tried[0])
         if passes - told["passes"] == PATIENCE:
             break
     _, tensors, chosen = best[min(share for share, (r, _, _) in best.items() if r >= top - TIE)]

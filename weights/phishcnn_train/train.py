@@ -28,6 +28,7 @@ from .tokens import Tokens
 from .typed import Array, Figures, Tensors
 
 FPRS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
+LONG = 128  # tokens
 TIE = 0.001  # of the mean recall
 
 
@@ -38,6 +39,18 @@ def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Ar
     inside = columns < lengths[:, None]
     index = np.where(inside, index, 0)
     return np.where(inside, tokens.ids[index], 0), np.where(inside, tokens.parts[index], 0)
+
+
+def weighed(tokens: Tokens, rows: Array, lengths: Array, params: Params) -> Array:
+    """float32 [n]: weights in the loss. Of over `LONG` tokens there are few honest rows beside phishing, which is how they
+    were collected: these count `long` times.
+
+    Args:
+        rows: int [n], positions in `tokens`.
+        lengths: int [n], tokens that are seen of them.
+    """
+    more = (lengths > LONG) & ~tokens.phishing[rows]
+    return np.where(more, np.float32(params.weights["long"]), np.float32(1)) * tokens.weights[rows]
 
 
 def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, ...]]:
@@ -59,7 +72,7 @@ def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, .
     for i in rng.permutation(len(plan)):
         positions, rows = plan[i]
         weights = np.zeros(size, np.float32)
-        weights[: len(rows)] = tokens.weights[rows]
+        weights[: len(rows)] = weighed(tokens, rows, lengths[rows], params)
         rows = np.resize(rows, size)  # a bucket's last batch repeats rows, with weight 0
         n = lengths[rows]
         ids, parts = pad(tokens, rows, np.minimum(n, tokens.lengths[rows]), positions)
@@ -177,7 +190,7 @@ def logits(
 
 def identity(params: Params, *tokens: Tokens) -> str:
     """SHA-256 of all that decides a run: a checkpoint of another run is of no use to this one."""
-    decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment]
+    decides = [params.input, params.layers, params.output, params.sizes, params.train, params.augment, params.weights]
     if params.start:
         decides.append(hashlib.sha256((params.path.parent / params.start).read_bytes()).hexdigest())
     code = [Path(module.__file__ or "").read_bytes() for module in (augment, network)] + [Path(__file__).read_bytes()]

@@ -178,11 +178,10 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
         and chosen["passes"] <= 3
     )
     alone = train.logits(network.parse(tiny.layers), "logit", train.load_weights(trained[0]), arrays[1], [256])
-    regions = [ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {}, region) for region in range(4)]
-    sums = [np.concatenate([x @ table for x in region]) * scale for region, scale in zip(regions, scales, strict=True)]
+    found = ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})
+    sums = [np.concatenate([ngrams.columns(x, r) @ table for x in found]) * scale for r, scale in enumerate(scales)]
     product = ngrams.limited(sums)
-    whole = ngrams.chunks(layer, 4096, arrays[1], np.arange(len(scores)), more, {})
-    assert all(abs(a + b + c + d - x).max() < 1e-6 for a, b, c, d, x in zip(*regions, whole, strict=True))
+    assert all(abs(sum(ngrams.columns(x, r) for r in range(4)) - ngrams.columns(x)).max() < 1e-6 for x in found)
     np.testing.assert_allclose(scores, alone + product, atol=1e-3)
     calibrate.calibrate(more, work)
     export.export(more, work, work / "m.safetensors", None)
@@ -611,6 +610,18 @@ def test_augmented_rows_reach_the_batches(change, tiny, arrays):
     for _, ids, parts, lengths, _, _ in train.batches(arrays[0], many, 0):
         inside = np.arange(ids.shape[1]) < lengths[:, None]
         assert (ids[inside] > 0).all() and not ids[~inside].any() and not parts[~inside].any()
+
+
+def test_long_honest_rows_weigh_more(tiny, arrays, monkeypatch):
+    """By the length that is seen, behind augmentation; phishing does not."""
+    monkeypatch.setattr(train, "LONG", 30)
+    part = {**tiny.augment, "wrapped": 0.5, "homograph": 0, "mask": 0}
+    rows = dataclasses.replace(arrays[0], weights=np.ones(len(arrays[0]), np.float32), labels=arrays[0].phishing + 0.0)
+    more = dataclasses.replace(tiny, augment=part, weights={**tiny.weights, "long": 3.0})
+    seen = set()
+    for _, _, _, lengths, labels, weights in train.batches(rows, more, 0):
+        seen |= set(zip((lengths > 30).tolist(), (labels > 0).tolist(), weights.tolist(), strict=True))
+    assert {(*s, w) for *s, w in seen if w} == {(True, False, 3), (True, True, 1), (False, False, 1), (False, True, 1)}
 
 
 def test_a_homograph_is_phishing_whatever_a_teacher_thinks(tiny, arrays):
