@@ -21,6 +21,12 @@ PARAMETERS = [  # in which link rewriters and redirects have the address that th
     name.encode()
     for name in "url u uri q to target dest destination link href redirect redirect_url goto next r continue".split()
 ]
+ACCENTED = (
+    b"at be br ca ch cz de dk ee es fi fr hu is it lt lv no pl pt ro se si sk tr".split()
+)  # in whose names accents are usual
+ACCENTS = {
+    "a": "áàâäãåą", "c": "çćč", "e": "éèêëęě", "i": "íîï", "n": "ñńň", "o": "óôöõøő", "s": "śš", "u": "úùûüů", "y": "ý", "z": "żźž",
+}  # fmt: skip
 # Letters that look like those of ASCII (Unicode TR 39, confusables), of other scripts but for two. No accents: honest names have those.
 LOOK_ALIKES = {
     "a": "аα", "b": "ь", "c": "с", "d": "ԁ", "e": "еҽ", "g": "ɡց", "h": "һհ", "i": "іι", "j": "ј", "k": "κк", "l": "ӏ",
@@ -154,13 +160,13 @@ def wrapped(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator)
     return longer
 
 
-def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
-    """Row → its (ids, parts), [tokens] each, with one letter of the registrable label, now and then two, of another script
-    that looks the same, as browsers send such a name (punycode, RFC 3492). Phishing alone: an honest name does not mix
-    scripts. Honest rows, and names without such a letter, are left out.
+def respelled(tokens: Tokens, rows: Array, letters: dict[str, str], longest: int, rng: np.random.Generator) -> Longer:
+    """Row → its (ids, parts), [tokens] each, with one letter of the registrable label, now and then two, replaced, as browsers
+    send such a name (punycode, RFC 3492). Rows without such a letter are left out.
 
     Args:
         rows: int [n], positions in `tokens`.
+        letters: of each letter, those that may stand for it.
         longest: tokens at which the longer row is cut.
     """
     longer: Longer = {}
@@ -169,13 +175,13 @@ def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generato
         ids, parts = tokens.ids[own], tokens.parts[own]
         at = np.flatnonzero((parts == REGISTRABLE) & (ids != HOST_DOT) & (ids != AT))
         name = bytes(ids[at].tolist()).decode("latin-1")
-        places = [i for i, letter in enumerate(name) if letter in LOOK_ALIKES]
-        if not tokens.phishing[row] or not places or name.startswith("xn--") or not name.isascii():
+        places = [i for i, letter in enumerate(name) if letter in letters]
+        if not places or name.startswith("xn--") or not name.isascii():
             continue
-        letters = list(name)
+        new = list(name)
         for i in rng.permutation(places)[: 1 + (rng.random() < 0.3)].tolist():
-            letters[i] = LOOK_ALIKES[name[i]][rng.integers(len(LOOK_ALIKES[name[i]]))]
-        text = np.frombuffer(b"xn--" + "".join(letters).encode("punycode"), np.uint8).astype(ids.dtype)
+            new[i] = letters[name[i]][rng.integers(len(letters[name[i]]))]
+        text = np.frombuffer(b"xn--" + "".join(new).encode("punycode"), np.uint8).astype(ids.dtype)
         kinds = np.full(len(text), REGISTRABLE, parts.dtype)
         first, behind = at[0], at[-1] + 1
         longer[row] = (
@@ -185,13 +191,30 @@ def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generato
     return longer
 
 
+def homograph(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
+    """Phishing rows `respelled` with letters of another script that look the same: an honest name does not mix scripts."""
+    return respelled(tokens, rows[tokens.phishing[rows]], LOOK_ALIKES, longest, rng)
+
+
+def accented(tokens: Tokens, rows: Array, longest: int, rng: np.random.Generator) -> Longer:
+    """Rows `respelled` with an accent, where the language of their top-level domain has such names. Both classes alike, so
+    that punycode itself says nothing. Made-up pages of well-known sites, whose names phishing puts accents on, are left out."""
+
+    def domain(row: int) -> bytes:
+        host = tokens.ids[tokens.offsets[row] : tokens.offsets[row] + tokens.path_start[row]]
+        return bytes(host.tolist()).partition(b":")[0].rpartition(b".")[2]
+
+    local = [row for row in rows[~tokens.certain[rows]].tolist() if domain(row) in ACCENTED]
+    return respelled(tokens, np.array(local, int), ACCENTS, longest, rng)
+
+
 def changed(tokens: Tokens, params: Params, order: Array, rng: np.random.Generator) -> tuple[Longer, set[int]]:
-    """The rows of one pass over `order` (int [n], positions in `tokens`) that are seen padded, wrapped or as a homograph (a
-    row that two of them draw has the last one); and the homographs among them, which are phishing whatever a teacher thinks
+    """The rows of one pass over `order` (int [n], positions in `tokens`) that are seen padded, wrapped, with an accent or as
+    a homograph (a row that two of them draw has the last one); and the homographs among them, which are phishing whatever a teacher thinks
     of the row."""
     longer: Longer = {}
     certain: set[int] = set()
-    for name, change in (("padded", padded), ("wrapped", wrapped), ("homograph", homograph)):
+    for name, change in (("padded", padded), ("wrapped", wrapped), ("accented", accented), ("homograph", homograph)):
         if share := params.augment[name]:
             found = change(tokens, order[rng.random(len(order)) < share], params.max_length, rng)
             longer |= found

@@ -6,7 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from . import network
+import phishcnn
+
 from .data import DataError, read_json
 from .export import FLOAT, parent_of, read
 from .metrics import BASE_RATES, FPRS, share
@@ -191,8 +192,6 @@ def f32_metrics(parent: Path, metrics: Figures) -> Figures:
 def text(model: Path, metrics: Figures, params: Params | None) -> str:
     """Markdown of the card."""
     meta, parent = read(model)[1], parent_of(model)
-    weights = {k: v for k, v in read(parent or model)[0].items() if k != "chars"}
-    layers = network.parse(meta["phishcnn.layers"])
     fixed = dict(w.split("=") for w in meta["phishcnn.input"].split(" ")[1:]).get("length")
     positions = int(fixed or 64)
     until = meta.get("phishcnn.trained_until", "(not stated)")
@@ -211,7 +210,7 @@ def text(model: Path, metrics: Figures, params: Params | None) -> str:
         f"| Layers | `{meta['phishcnn.layers']}` |",
         f"| Output | `{meta['phishcnn.output']}` |",
         f"| Parameters | {parameters(model, metrics)} |",
-        f"| Multiply-adds | {network.multiply_adds(layers, weights, positions):,} for {positions} tokens |",
+        f"| Multiply-adds | {phishcnn.Model.load(model).multiply_adds(positions):,} for {positions} tokens |",
         f"| Calibration `a b` | `{meta['phishcnn.calibration']}` at base rate 0.5 |",
         f"| Thresholds (logits) | `{meta['phishcnn.thresholds']}`, at FPR 0.1 % and 1 % of the validation rows |",
         f"| Trained until | {until} |",

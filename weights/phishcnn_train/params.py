@@ -29,7 +29,7 @@ TABLES = {
         "dropout",
         "blend",
     },
-    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "homograph"}
+    "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "accented", "homograph"}
     | {"sign_in", "well_known"},
     "weights": {"hard_negative", "well_known", "weak", "weak_smoothing", "sources", "long"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},

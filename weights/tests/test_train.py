@@ -599,10 +599,45 @@ def test_a_homograph_is_the_name_with_letters_of_another_script():
     assert all(len(ids) == len(parts) == 12 for ids, parts in short.values())
 
 
+def test_an_accent_is_put_where_honest_names_have_them():
+    """The wheel reads it as it was put together; made-up pages and other top-level domains stay as they are."""
+    urls = [b"sub.koeln.de:8080/a?b=1", b"zug.co.uk", b"brand.ch", b"evil.de", b"1.2.3.4/at", b"malmo.se", b"bcd.pl"]
+    rows = dataclasses.replace(
+        tokens.Tokens.unlabelled(phishcnn.tokenize_batch(urls)),
+        phishing=np.array([False] * 3 + [True] + [False] * 3),
+        certain=np.array([False] * 2 + [True] + [False] * 4),
+        path_start=np.array([url.find(b"/") if b"/" in url else len(url) for url in urls], np.int32),
+    )
+    names, seen = {0: "koeln", 3: "evil", 5: "malmo", 6: "bcd"}, set()
+    for seed in range(60):
+        longer = augment.accented(rows, np.arange(7), 256, np.random.default_rng(seed))
+        assert set(longer) == set(names)
+        for row, (ids, parts) in longer.items():
+            text = bytes(ids.tolist())
+            own = phishcnn.tokenize_batch([text])
+            assert np.array_equal(own.ids, ids) and np.array_equal(own.parts, parts)
+            front, behind = urls[row].split(names[row].encode())
+            assert text.startswith(front + b"xn--") and text.endswith(behind)
+            name = text[len(front) + 4 : len(text) - len(behind)].decode("punycode")
+            for a, b in zip(names[row], name, strict=True):
+                assert a == b or a == {"ø": "o", "ł": "l"}.get(b, unicodedata.normalize("NFD", b)[0])
+            seen.add(name)
+    assert len(seen) > 20 and all(name.isalpha() and not name.isascii() for name in seen)
+
+
 @pytest.mark.parametrize("change", ["padded", "wrapped"])
 def test_augmented_rows_reach_the_batches(change, tiny, arrays):
     """All rows longer, and what each batch holds is as long as it says."""
-    part = {**tiny.augment, "padded": 0, "wrapped": 0, "homograph": 0, "mask": 0, "cut_path": 0, "cut_query": 0}
+    part = {
+        **tiny.augment,
+        "padded": 0,
+        "wrapped": 0,
+        "accented": 0,
+        "homograph": 0,
+        "mask": 0,
+        "cut_path": 0,
+        "cut_query": 0,
+    }
     many = dataclasses.replace(tiny, augment={**part, change: 1})
     none = dataclasses.replace(tiny, augment=part)
     seen = [np.concatenate([b[3][b[5] > 0] for b in train.batches(arrays[0], p, 0)]) for p in (none, many)]
