@@ -16,7 +16,7 @@ import pytest
 import synthetic
 import yaml
 from conftest import WEIGHTS
-from phishcnn_train import export
+from phishcnn_train import card, export
 from phishcnn_train.__main__ import main
 from phishcnn_train.tokens import Tokens
 
@@ -108,6 +108,11 @@ def test_the_pipeline_runs_repeats_and_follows_its_parameters(folder, tmp_path):
         == told["sets"]["test"]["engine"]["auc"]
     )
     assert told["cross_source"] == json.loads((folder / CROSSED).read_text())
+    large = folder / "cache" / "models" / "phishcnn-large.safetensors"
+    told_large = json.loads(large.with_suffix(".metrics.json").read_text())
+    adds = told_large["cost"]["multiply_adds_64"]
+    assert adds > told["cost"]["multiply_adds_64"]  # each channel of its embedding twice
+    assert f"| Multiply-adds | {adds:,} for 64 tokens |" in card.text(large, told_large, None)
     model = folder / "cache" / "models" / "phishcnn-compact.safetensors"
     first = model.read_bytes()
     judged = json.loads((folder / "cache" / "models" / "phishcnn-compact.judged.json").read_text())
