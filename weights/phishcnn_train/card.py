@@ -75,6 +75,9 @@ def training_of(history: list[Figures], params: Params, version: str) -> str:
         else:
             told += f" (`{params.path.name}`); the network of `{params.start}` as it is"
     for table in (entry["ngrams"] for entry in history if "ngrams" in entry):
+        if "start" in table:
+            told += f"; the table of n-grams is that of `{table['start']}`"
+            continue
         told += f"; the table of n-grams: {table['passes']} passes of averaged SGD, weights cut at the quantile"
         told += f" {table['cut']:g}, {table['share']:g} of its logit, the best together with the network on the validation rows"
     if params.version != version:

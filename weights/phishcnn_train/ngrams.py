@@ -1,7 +1,8 @@
 """The table of hashed n-grams beside the network (layer `ngrams`): a linear model of its own, whose mistakes are others.
 That all but the registered name excuse little (`network.EXCUSE`) is left out in fitting, and judged by.
 
-It is fitted alone and joins the finished network at the share that validation rows choose. Fitted on what the network
+It is fitted alone and joins the finished network at the share that validation rows choose; a start's table can be kept
+(`passes = 0`). Fitted on what the network
 leaves it would learn nothing: the network knows its training rows.
 """
 
@@ -18,10 +19,11 @@ import numpy as np
 
 from . import augment, network
 from .augment import Longer
+from .export import read
 from .network import Layer
 from .params import Params, ParamsError
 from .tokens import Tokens
-from .train import TIE, logits, pad, rank, stored, validation, weighed
+from .train import TIE, logits, pad, rank, stored, validation
 from .typed import Array, Figures, Log, Tensors
 
 CHUNK = 20_000
@@ -31,15 +33,17 @@ MAX = 127  # largest weight of the table, in steps
 
 def layer_of(params: Params) -> Layer | None:
     """The layer, where these parameters have it. Raises ParamsError where it is there without a table `[ngrams]`, or the
-    other way round, or where scikit-learn is missing; LayerError without its size."""
+    other way round, or where scikit-learn or the start's table is missing; LayerError without its size."""
     last = network.parse(params.layers)[-1]
     if (last.kind == "ngrams") != bool(params.ngrams):
         raise ParamsError(f"{params.path}: a layer ngrams, at the end, and a table [ngrams] need each other")
     if not params.ngrams:
         return None
-    if not find_spec("sklearn"):
-        raise ParamsError(f"{params.path}: [ngrams] needs scikit-learn: requirements-evaluation.txt")
     network.size_of(last, params.sizes)
+    if not params.ngrams["passes"]:
+        of_start(last, params)
+    elif not find_spec("sklearn"):
+        raise ParamsError(f"{params.path}: [ngrams] needs scikit-learn: requirements-evaluation.txt")
     return last
 
 
@@ -106,7 +110,8 @@ def fit(
     layer: Layer, params: Params, train: Tokens, valid: Tokens, domains: Tokens, net: Tensors, log: Log = print
 ) -> tuple[Tensors, Figures]:
     """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [4]; what was chosen): averaged SGD on the collected
-    labels, each row weighed as the network sees it; rows changed as the network gets them (`augment.changed`) among them.
+    labels; rows changed as the network gets them (`augment.changed`) among them. No row weighs more for being rare
+    (`train.weighed`): steps of that size cost the table recall.
     Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`; of shares
     within `TIE` of it the smallest, which flags fewer honest pages of known sites and honest links behind rewriters.
     """
@@ -118,10 +123,7 @@ def fit(
     longer, _ = augment.changed(train, params, order, rng)
     seen = chunks(layer, size, train, order, params, longer)
     parts = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
-    lengths = train.lengths.copy()
-    for row, (ids, _) in longer.items():
-        lengths[row] = len(ids)
-    weights = weighed(train, np.arange(len(train)), lengths, params) * train.chances
+    weights = train.weights * train.chances
     beside = network.parse(params.layers)[:-1]
     judged = [
         (
@@ -166,13 +168,31 @@ def fit(
     return tensors, chosen | {"tried": {str(share): round(r, 6) for share, (r, _, _) in best.items()}}
 
 
+def of_start(layer: Layer, params: Params) -> Tensors:
+    """The table of the model that training goes on from. Raises ParamsError where it has none of this size."""
+    path = params.path.parent / params.start
+    tensors, metadata = read(path) if params.start else ({}, {})
+    own = network.parse(metadata["phishcnn.layers"])[-1] if tensors else None
+    size = network.size_of(layer, params.sizes)
+    if (
+        own is None
+        or (own.kind, own.orders) != ("ngrams", layer.orders)
+        or tensors[f"{own.name}.weight"].shape != (size,)
+    ):
+        raise ParamsError(f"{params.path}: passes = 0 keeps the start's table of n-grams; {path} has none like it")
+    return {f"{layer.name}.{part}": tensors[f"{own.name}.{part}"] for part in ("weight", "scale")}
+
+
 def add(
     layer: Layer, params: Params, train: Tokens, valid: Tokens, domains: Tokens, work: Path, log: Log = print
 ) -> None:
-    """Fits the table beside the network that `train` left in `work/best.npz`, and puts it there, too; what was chosen
-    becomes the last entry of `work/history.json`."""
+    """Fits the table beside the network that `train` left in `work/best.npz`, or with no passes keeps that of the start,
+    and puts it there, too; what was chosen becomes the last entry of `work/history.json`."""
     begun, net = time.monotonic(), stored(work / "best.npz")
-    table, chosen = fit(layer, params, train, valid, domains, net, log)
+    if params.ngrams["passes"]:
+        table, chosen = fit(layer, params, train, valid, domains, net, log)
+    else:
+        table, chosen = of_start(layer, params), {"start": params.start}
     np.savez(work / "best.npz", allow_pickle=False, **net | table)
     chosen |= {
         "seconds": round(time.monotonic() - begun, 1),

@@ -31,7 +31,7 @@ TABLES = {
     },
     "augment": {"cut_query", "cut_path", "lower_case", "mask", "padded", "wrapped", "accented", "homograph"}
     | {"sign_in", "well_known"},
-    "weights": {"hard_negative", "well_known", "weak", "weak_smoothing", "sources", "long"}
+    "weights": {"hard_negative", "punycode", "well_known", "weak", "weak_smoothing", "sources", "long"}
     | {"cap_phishing", "cap_legitimate", "half_life", "oldest", "undated"},
 }
 # Only where a model is taught: the teachers' files, the weight of the n-grams' logit beside their mean one (0: none), the

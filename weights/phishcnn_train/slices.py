@@ -102,6 +102,13 @@ def host(url: Parts) -> str:
     return "own domain"
 
 
+def in_punycode(urls: list[bytes]) -> Array:
+    """bool [n]: which hosts have a label in punycode (RFC 3492)."""
+    found = np.fromiter((b"xn--" in url.lower() for url in urls), bool, len(urls))
+    found[found] = [b"xn--" in url.host for url in split([urls[i] for i in np.flatnonzero(found)])]
+    return found
+
+
 def labels(url: Parts) -> str:
     n = url.host.count(b".") + 1
     return str(n) if n < 5 else "5 or more"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import phishcnn
 
-from . import sign_in
+from . import sign_in, slices
 from .data import DataError, Rows
 from .params import Params
 from .typed import Array
@@ -34,6 +34,7 @@ class Tokens:
     weights: Array  # float32 [rows], in the loss
     chances: Array  # float32 [rows], of being seen in an epoch
     certain: Array  # bool [rows], the label stands whatever a teacher thinks
+    punycode: Array  # bool [rows], of the host
     path_start: Array  # int32 [rows], tokens in front of the path
     query_start: Array  # int32 [rows], tokens in front of query and fragment
 
@@ -41,7 +42,7 @@ class Tokens:
     def unlabelled(tokens: phishcnn.Tokens) -> Tokens:
         """The wheel's tokens, for scoring alone."""
         nothing = np.zeros(0, np.float32)
-        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 7)
+        return Tokens(np.asarray(tokens.ids), np.asarray(tokens.parts), np.asarray(tokens.offsets), *[nothing] * 8)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -75,8 +76,8 @@ class Tokens:
 
 def weigh(rows: Rows, params: Params) -> tuple[Array, Array, Array]:
     """(soft labels, loss weights), float32 [n] each: rare hard negatives count more, uncertain rows less; and
-    bool [n]: labels that are certain, those of hard negatives and of made-up pages. A teacher that takes a
-    bank's sign-in page for phishing must not hand its mistake on."""
+    bool [n]: labels that are certain, those of hard negatives, of made-up pages and of honest hosts in punycode. A teacher
+    that takes a bank's sign-in page, or a name with an accent, for phishing must not hand its mistake on."""
     hard = (rows.tagged("login") | rows.tagged("bank_pay")) & (rows.labels == 0)
     weak = rows.tagged("weak")
     labels = rows.labels.astype(np.float32)
@@ -87,7 +88,8 @@ def weigh(rows: Rows, params: Params) -> tuple[Array, Array, Array]:
     weights[weak] *= params.weights["weak"]
     for source, factor in params.weights["sources"].items():
         weights[[s == source for s in rows.sources]] *= factor
-    return labels, weights, (hard | sign_in.made_up(rows)) & ~weak
+    names = slices.in_punycode(rows.urls) & (rows.labels == 0)
+    return labels, weights, (hard | names | sign_in.made_up(rows)) & ~weak
 
 
 def month_number(month: str) -> int | None:
@@ -162,6 +164,7 @@ def tokens_of(rows: Rows, params: Params, chars: Array | None = None) -> Tokens:
         weights,
         sampling(rows, params),
         certain,
+        slices.in_punycode(rows.urls),
         before(PATH),
         before(QUERY),
     )

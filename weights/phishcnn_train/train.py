@@ -42,15 +42,17 @@ def pad(tokens: Tokens, rows: Array, lengths: Array, positions: int) -> tuple[Ar
 
 
 def weighed(tokens: Tokens, rows: Array, lengths: Array, params: Params) -> Array:
-    """float32 [n]: weights in the loss. Of over `LONG` tokens there are few honest rows beside phishing, which is how they
-    were collected: these count `long` times.
+    """float32 [n]: weights in the loss. Beside phishing of over `LONG` tokens, and beside hosts in punycode that are phishing,
+    there are few honest rows, which is how they were collected: these count `long` and `punycode` times.
 
     Args:
         rows: int [n], positions in `tokens`.
         lengths: int [n], tokens that are seen of them.
     """
-    more = (lengths > LONG) & ~tokens.phishing[rows]
-    return np.where(more, np.float32(params.weights["long"]), np.float32(1)) * tokens.weights[rows]
+    weights = tokens.weights[rows].copy()
+    weights[(lengths > LONG) & ~tokens.phishing[rows]] *= params.weights["long"]
+    weights[tokens.punycode[rows] & ~tokens.phishing[rows]] *= params.weights["punycode"]
+    return weights
 
 
 def batches(tokens: Tokens, params: Params, epoch: int) -> Iterator[tuple[Any, ...]]:

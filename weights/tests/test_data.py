@@ -227,6 +227,18 @@ def test_a_source_weighs_what_the_parameters_say(tmp_path, compact):
     assert weigh(rows, params)[1].tolist() == [3, 1, 3 * compact.weights["weak"]]
 
 
+def test_labels_that_no_teacher_changes(tmp_path, compact):
+    """Of honest sign-in pages and honest hosts in punycode; not where it stands behind the host."""
+    rows = rows_of(
+        tmp_path,
+        ["0\ta.org\ts\t\t\tlogin", "0\thttp://WWW.XN--bcher-kva.de/x\ts", "0\tb.org/xn--bcher-kva.de\ts", "0\tc.org\ts"]
+        + ["1\ta.xyz\ts\t\t\tlogin", "1\txn--bcher-kva.xyz\ts", "0\txn--e1afmkfd.xn--p1ai\ts\t\t\tweak"],
+    )
+    _, weights, certain = weigh(rows, compact)
+    assert weights.tolist() == [compact.weights["hard_negative"], 1, 1, 1, 1, 1, compact.weights["weak"]]
+    assert certain.tolist() == [True, True, False, False, False, False, False]
+
+
 def test_sampling_caps_domains_and_fades_with_age(tmp_path, compact):
     params = dataclasses.replace(
         compact,

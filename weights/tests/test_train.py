@@ -199,6 +199,36 @@ def test_ngrams_join_the_network_that_was_trained_without_them(trained, tiny, ar
     assert "words.weight" not in train.load_weights(work)
 
 
+def test_a_table_of_n_grams_is_kept_where_no_pass_is_asked_for(trained, tiny, arrays, tmp_path):
+    """As the start's file has it, beside the network that was trained on; a start without one is told before training."""
+    more, work = with_ngrams(tiny, passes=1), tmp_path / "work"
+    shutil.copytree(trained[0], work)
+    for params, file in ((tiny, "plain"), (more, "more")):
+        if params is more:
+            ngrams.add(ngrams.layer_of(more), more, *arrays, work, lambda *_, **__: None)
+        calibrate.calibrate(params, work)
+        export.export(params, work, tmp_path / f"{file}.safetensors", None)
+    first = train.load_weights(work, more)
+    keep = dataclasses.replace(with_ngrams(tiny, passes=0), start=str(tmp_path / "more.safetensors"))
+    shutil.copy(trained[0] / "best.npz", work)
+    ngrams.add(ngrams.layer_of(keep), keep, *arrays, work)
+    again = train.load_weights(work, keep)
+    assert again.keys() == first.keys() and all(np.array_equal(again[name], first[name]) for name in first)
+    history = json.loads((work / "history.json").read_text())
+    assert history[-1]["ngrams"]["start"] == keep.start
+    assert f"; the table of n-grams is that of `{keep.start}`" in card.training_of(
+        history[:-2] + history[-1:], keep, "1"
+    )
+    for other in (
+        dataclasses.replace(keep, start=str(tmp_path / "plain.safetensors")),
+        dataclasses.replace(keep, start=""),
+        dataclasses.replace(keep, layers=f"{tiny.layers}; ngrams words 2..4"),
+        dataclasses.replace(keep, sizes={**keep.sizes, "words": 2048}),
+    ):
+        with pytest.raises(ParamsError, match="keeps the start's table of n-grams"):
+            ngrams.layer_of(other)
+
+
 def test_of_shares_about_as_good_the_smallest_is_kept(trained, tiny, arrays, monkeypatch):
     ranks = [0.69, 0.6, 0.7, 0.6893, 0.6995, 0.65]
     figures = iter({"recall": r, "recall_unseen": r} for r in ranks)
@@ -656,6 +686,18 @@ def test_long_honest_rows_weigh_more(tiny, arrays, monkeypatch):
     for _, _, _, lengths, labels, weights in train.batches(rows, more, 0):
         seen |= set(zip((lengths > 30).tolist(), (labels > 0).tolist(), weights.tolist(), strict=True))
     assert {(*s, w) for *s, w in seen if w} == {(True, False, 3), (True, True, 1), (False, False, 1), (False, True, 1)}
+
+
+def test_honest_rows_in_punycode_weigh_more(tiny, arrays):
+    """As often as the parameter says, beside what long ones weigh; phishing does not. The tokens keep their weights."""
+    n = len(arrays[0])
+    rows = dataclasses.replace(
+        arrays[0], punycode=np.arange(n) % 2 == 0, phishing=np.arange(n) % 4 > 1, weights=np.full(n, 0.5, np.float32)
+    )
+    more = dataclasses.replace(tiny, weights={**tiny.weights, "punycode": 3.0, "long": 10.0})
+    lengths = np.repeat([train.LONG, train.LONG + 1], 4)
+    assert train.weighed(rows, np.arange(8), lengths, more).tolist() == [1.5, 0.5, 0.5, 0.5, 15, 5, 0.5, 0.5]
+    assert (rows.weights == 0.5).all()
 
 
 def test_a_homograph_is_phishing_whatever_a_teacher_thinks(tiny, arrays):
