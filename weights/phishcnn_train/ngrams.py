@@ -179,7 +179,9 @@ def of_start(layer: Layer, params: Params) -> Tensors:
         or (own.kind, own.orders) != ("ngrams", layer.orders)
         or tensors[f"{own.name}.weight"].shape != (size,)
     ):
-        raise ParamsError(f"{params.path}: passes = 0 keeps the start's table of n-grams; {path} has none like it")
+        raise ParamsError(
+            f"{params.path}: passes = 0 keeps the start's table of n-grams; {params.start or 'no start'} has none like it"
+        )
     return {f"{layer.name}.{part}": tensors[f"{own.name}.{part}"] for part in ("weight", "scale")}
 
 

@@ -36,7 +36,7 @@ TABLES = {
 }
 # Only where a model is taught: the teachers' files, the weight of the n-grams' logit beside their mean one (0: none), the
 # factor that calibrates the sum, and the share of the label.
-# And only with the layer `ngrams`: penalty of the table's weights, passes at most; tried on the validation rows: quantiles of
+# And only with the layer `ngrams`: penalty of the table's weights, passes at most (0: the start's table stays); tried on the validation rows: quantiles of
 # the absolute weights beyond which they are cut, and shares at which the table's logit is added; of it the query's share.
 OPTIONAL = {"teach": {"models", "ngrams", "scale", "share"}, "ngrams": {"penalty", "passes", "cuts", "shares", "query"}}
 STRINGS = ("name", "version", "purpose", "data", "input", "layers", "output", "start", "trained_until")

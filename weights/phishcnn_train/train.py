@@ -202,7 +202,7 @@ def identity(params: Params, *tokens: Tokens) -> str:
 
 
 def started(params: Params, shape_of: Figures) -> Tensors:
-    """The weights of the model that training goes on from, without n-grams, which are fitted anew (`ngrams.py`). A trigram
+    """The weights of the model that training goes on from, without n-grams, which are fitted or taken over apart (`ngrams.py`). A trigram
     table that it lacks is 0, and a smaller one is repeated row by row, because a row is the upper bits of a hash:
     neither changes a logit. Raises ParamsError where it has another shape."""
     path = params.path.parent / params.start
