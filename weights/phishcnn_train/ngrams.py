@@ -23,7 +23,7 @@ from .export import read
 from .network import Layer
 from .params import Params, ParamsError
 from .tokens import Tokens
-from .train import TIE, logits, pad, rank, stored, validation
+from .train import TIE, logits, pad, rank, stored, validation, weighed
 from .typed import Array, Figures, Log, Tensors
 
 CHUNK = 20_000
@@ -110,8 +110,7 @@ def fit(
     layer: Layer, params: Params, train: Tokens, valid: Tokens, domains: Tokens, net: Tensors, log: Log = print
 ) -> tuple[Tensors, Figures]:
     """(the layer's tensors: `weight`, int8 [rows], and `scale`, float32 [4]; what was chosen): averaged SGD on the collected
-    labels; rows changed as the network gets them (`augment.changed`) among them. No row weighs more for being rare
-    (`train.weighed`): steps of that size cost the table recall.
+    labels, each row weighed as the network sees it; rows changed as the network gets them (`augment.changed`) among them.
     Pass, cut of the largest weights and share are those with the highest `rank` together with the network `net`; of shares
     within `TIE` of it the smallest, which flags fewer honest pages of known sites and honest links behind rewriters.
     """
@@ -123,7 +122,10 @@ def fit(
     longer, _ = augment.changed(train, params, order, rng)
     seen = chunks(layer, size, train, order, params, longer)
     parts = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
-    weights = train.weights * train.chances
+    lengths = train.lengths.copy()
+    for row, (ids, _) in longer.items():
+        lengths[row] = len(ids)
+    weights = weighed(train, np.arange(len(train)), lengths, params) * train.chances
     beside = network.parse(params.layers)[:-1]
     judged = [
         (
